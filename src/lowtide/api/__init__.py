@@ -1,0 +1,1 @@
+"""Floor 6: routes that translate, call one use case, and translate back. They decide nothing."""

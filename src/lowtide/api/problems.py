@@ -1,0 +1,148 @@
+"""Errors become RFC 9457 problems here, and nowhere else."""
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from lowtide.values.errors import FieldError, InvalidRequest, MarketError
+
+MEDIA_TYPE = "application/problem+json"
+_CODES = {
+    "missing": "missing_field",
+    "extra_forbidden": "unknown_field",
+    "json_invalid": "invalid_json",
+    "finite_number": "not_a_number",
+}
+_TITLES = {
+    400: "Bad request",
+    401: "Unauthorized",
+    402: "Payment required",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Body too large",
+    422: "Invalid request",
+    500: "Internal error",
+    503: "Unavailable",
+}
+_log = structlog.get_logger()
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    errors: tuple[FieldError, ...] = (),
+    retry_after_s: int | None = None,
+) -> JSONResponse:
+    """A problem as a response."""
+    body: dict[str, Any] = {
+        "type": f"urn:lowtide:problem:{code}",
+        "title": _TITLES.get(status, "Error"),
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
+    if errors:
+        body["errors"] = [{"pointer": e.pointer, "code": e.code, "message": e.message} for e in errors]
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def of_error(fault: MarketError) -> JSONResponse:
+    """The problem of one of our errors."""
+    return problem(
+        fault.status, fault.code, fault.detail, errors=fault.errors, retry_after_s=fault.retry_after_s
+    )
+
+
+def invalid(faults: list[dict[str, Any]]) -> InvalidRequest:
+    """One error of all that a validation found, each field with its pointer and code."""
+    errors = tuple(
+        FieldError(_pointer(fault["loc"]), _CODES.get(fault["type"], _own(fault["type"])), _message(fault))
+        for fault in faults
+    )
+    codes = {error.code for error in errors}
+    code = codes.pop() if len(codes) == 1 else "invalid_request"
+    where = errors[0].pointer or "the body"
+    more = f" ({len(errors) - 1} more in `errors`)" if len(errors) > 1 else ""
+    found = InvalidRequest(
+        f"{where}: {errors[0].message}{more}",
+        code=code if code != "invalid_value" else "invalid_request",
+        errors=errors,
+    )
+    if code == "invalid_json":
+        found.status = 400
+    return found
+
+
+def _own(kind: str) -> str:
+    """Codes of ours pass; pydantic's many types are one code for clients."""
+    ours = (
+        "price",
+        "negative",
+        "not_a",
+        "too_precise",
+        "naive",
+        "bad_time",
+        "deadline",
+        "out_of_range",
+        "not_available",
+        "overlapping",
+        "unknown",
+        "conflicting",
+        "too_large",
+        "ends_before",
+    )
+    return kind if kind.startswith(ours) else "invalid_value"
+
+
+def _message(fault: dict[str, Any]) -> str:
+    kind, text = fault["type"], str(fault["msg"])
+    if kind == "missing":
+        return "This field is required."
+    if kind == "extra_forbidden":
+        return f"The market knows no field {fault['loc'][-1]!r} here. Remove it or mend its name; /docs lists the fields."
+    return text if text.endswith(".") else text + "."
+
+
+def _pointer(where: tuple[Any, ...]) -> str:
+    source, *path = where
+    steps = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+    return steps if source == "body" else f"?{path[0]}" if source == "query" and path else steps
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the application a problem."""
+
+    @app.exception_handler(MarketError)
+    async def market_error(_request: Request, fault: MarketError) -> JSONResponse:
+        return of_error(fault)
+
+    @app.exception_handler(RequestValidationError)
+    async def validation(_request: Request, fault: RequestValidationError) -> JSONResponse:
+        return of_error(invalid(list(fault.errors())))
+
+    @app.exception_handler(HTTPException)
+    async def http(_request: Request, fault: HTTPException) -> JSONResponse:
+        codes = {404: "not_found", 405: "method_not_allowed", 400: "bad_request"}
+        return problem(
+            fault.status_code, codes.get(fault.status_code, "http_error"), f"{fault.detail}. See /docs."
+        )
+
+    @app.exception_handler(Exception)
+    async def internal(request: Request, fault: Exception) -> JSONResponse:
+        _log.error("request_failed", path=request.url.path, fault=repr(fault), exc_info=fault)
+        return problem(
+            500,
+            "internal",
+            "The market failed on this request; nothing was written by it. The log has the cause.",
+        )

@@ -1,0 +1,69 @@
+"""Health, readiness, metrics, and the feeds' state."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from lowtide.api import views
+from lowtide.api.auth import AnyRole, SellerOrAuditor
+from lowtide.api.context import TheDispatcher, TheMarket
+from lowtide.api.pages import After, Limit, page
+from lowtide.store import log, providers, tasks
+from lowtide.values.errors import NotFound
+
+router = APIRouter(tags=["operations"])
+feeds = APIRouter(tags=["feeds"])
+
+
+@router.get("/healthz", summary="Whether the process lives", response_class=PlainTextResponse)
+async def healthz() -> str:
+    """Always `ok`."""
+    return "ok"
+
+
+@router.get("/readyz", summary="Whether the market can decide")
+async def readyz(market: TheMarket) -> Response:
+    """200 once the database answers and the book is loaded."""
+    async with market.database.read() as conn:
+        waiting = await log.count_unnumbered(conn)
+    book = market.keeper.book
+    return JSONResponse(
+        {"ready": True, "book_version": book.version, "offers": len(book), "unnumbered_log_lines": waiting}
+    )
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+async def metrics(market: TheMarket, dispatcher: TheDispatcher) -> PlainTextResponse:
+    """Tasks by state, attempts in flight, the book."""
+    async with market.database.read() as conn:
+        counts = await tasks.counts_by_state(conn)
+    registry = CollectorRegistry()
+    states = Gauge("lowtide_tasks", "Tasks by state", ["state"], registry=registry)
+    for state, count in counts.items():
+        states.labels(state).set(count)
+    Gauge("lowtide_in_flight", "Tasks running on this node", registry=registry).set(dispatcher.in_flight)
+    Gauge("lowtide_book_version", "Version of the book", registry=registry).set(market.keeper.book.version)
+    Gauge("lowtide_book_offers", "Offers in the book", registry=registry).set(len(market.keeper.book))
+    return PlainTextResponse(generate_latest(registry), media_type="text/plain; version=0.0.4")
+
+
+@feeds.get("/feeds", summary="List feeds")
+async def list_feeds(
+    market: TheMarket, _who: AnyRole, limit: Limit = 50, after: After = None
+) -> dict[str, Any]:
+    """Where prices come from, and how each source does."""
+    async with market.database.read() as conn:
+        rows = await providers.list_feeds(conn, after=after or "", limit=limit + 1)
+    return page(rows, limit, views.feed, lambda row: row.id)
+
+
+@feeds.get("/feeds/{feed_id}", summary="Read a feed's health")
+async def read_feed(feed_id: str, market: TheMarket, _who: SellerOrAuditor) -> dict[str, Any]:
+    """Last success, quotes accepted and refused with reasons."""
+    async with market.database.read() as conn:
+        row = await providers.get_feed(conn, feed_id)
+    if row is None:
+        raise NotFound(f"No feed {feed_id}. List them with GET /v1/feeds.")
+    return views.feed(row)

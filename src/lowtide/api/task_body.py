@@ -1,0 +1,244 @@
+"""The body of a task, and the core's task that it means."""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from lowtide.api.auth import Principal
+from lowtide.api.bodies import Modality
+from lowtide.api.fields import Body, Instant, Name, Usd, ppm
+from lowtide.exchange.order import Claim, Order
+from lowtide.market.reputation import z_ppm
+from lowtide.market.task import Constraints, Lists, Needs, Objective, Task
+from lowtide.values.money import MAX_TOKENS
+
+_PART_MODALITY = {
+    "image_url": "image",
+    "input_image": "image",
+    "image": "image",
+    "input_audio": "audio",
+    "audio": "audio",
+    "file": "file",
+    "input_file": "file",
+    "video_url": "video",
+}
+_OURS = ("max_output_tokens", "max_tokens", "max_completion_tokens", "model", "stream", "stream_options", "n")
+_TOKENS = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+_EXAMPLE: dict[str, Any] = {
+    "task_type": "support.reply",
+    "input": {"messages": [{"role": "user", "content": "Where is my parcel?"}], "max_output_tokens": 300},
+    "constraints": {"min_quality": 0.8, "max_cost_usd": "0.10", "complete_within_s": 3600},
+    "wait_s": 10,
+}
+
+
+class TaskInput(Body):
+    """The OpenAI chat shape: messages and whatever else the provider is to get."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=4_096)]
+    max_output_tokens: _TOKENS | None = None
+    max_tokens: _TOKENS | None = None
+    max_completion_tokens: _TOKENS | None = None
+    model: Name | None = None
+    n: Annotated[int, Field(ge=1, le=128)] = 1
+
+    @model_validator(mode="after")
+    def countable(self) -> "TaskInput":
+        """Answers × limit stay within what a task may produce."""
+        if self.n * (self.limit or 1) > MAX_TOKENS:
+            raise PydanticCustomError("too_large", "n times the output limit is above 2,097,152 tokens")
+        return self
+
+    @property
+    def limit(self) -> int | None:
+        """The output limit, whichever way it was named."""
+        return self.max_output_tokens or self.max_completion_tokens or self.max_tokens
+
+    def sent(self) -> dict[str, Any]:
+        """What goes upstream, apart from model and limit."""
+        values = self.model_dump(exclude_unset=True)
+        return {k: v for k, v in values.items() if k not in _OURS} | ({"n": self.n} if self.n > 1 else {})
+
+
+class ConstraintsBody(Body):
+    """Hard limits. A missing one does not constrain."""
+
+    min_quality: Annotated[float, Field(ge=0, le=1)] | None = None
+    confidence: Annotated[float, Field(ge=0.001, le=0.999)] = 0.5
+    max_latency_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = None
+    max_cost_usd: Usd | None = None
+    complete_by: Instant | None = None
+    complete_within_s: Annotated[float, Field(gt=0, le=365 * 86_400)] | None = None
+    domain: Name | None = None
+    modalities: list[Modality] | None = None
+    models: Annotated[list[Name], Field(min_length=1)] | None = None
+    providers: Annotated[list[Name], Field(min_length=1)] | None = None
+    exclude_providers: list[Name] = []
+    regions: Annotated[list[Name], Field(min_length=1)] | None = None
+    zero_retention: bool = False
+
+    @model_validator(mode="after")
+    def one_deadline(self) -> "ConstraintsBody":
+        """Only one way to say the deadline."""
+        if self.complete_by is not None and self.complete_within_s is not None:
+            raise PydanticCustomError("conflicting_fields", "Send either complete_by or complete_within_s")
+        return self
+
+
+class ObjectiveBody(Body):
+    """What an accepted answer is worth, what a second costs, and an offer to fall back on."""
+
+    value_usd: Usd | None = None
+    per_second_usd: Usd = 0
+    fallback: str | None = None
+
+
+class TaskBody(Body):
+    """An order for one piece of work."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, json_schema_extra={"examples": [_EXAMPLE]}
+    )
+
+    task_type: Name = "general"
+    input: TaskInput
+    constraints: ConstraintsBody = ConstraintsBody()
+    objective: ObjectiveBody = ObjectiveBody()
+    strategy: Literal["failover", "hedge", "escalate"] = "failover"
+    priority: Literal["normal", "low", "high"] = "normal"
+    max_attempts: Annotated[int, Field(ge=1, le=20)] | None = None
+    hedge_after_ms: Annotated[int, Field(ge=1)] | None = None
+    max_extra_usd: Usd | None = None
+    explore: bool = False
+    checks: list[dict[str, Any]] = []
+    labels: Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=32)] = {}
+    wait_s: Annotated[float, Field(ge=0, le=600)] | None = None
+    webhook_url: str | None = None
+
+    @model_validator(mode="after")
+    def only_what_is_done(self) -> "TaskBody":
+        """Refuse by name what this version does not do yet, rather than take it and not do it."""
+        asked = {
+            "strategy": self.strategy != "failover",
+            "priority": self.priority != "normal",
+            "explore": self.explore,
+            "hedge_after_ms": self.hedge_after_ms is not None,
+            "max_extra_usd": self.max_extra_usd is not None,
+            "checks": bool(self.checks),
+            "webhook_url": self.webhook_url is not None,
+        }
+        for name, given in asked.items():
+            if given:
+                raise PydanticCustomError(
+                    "not_available_yet",
+                    "{name}: this version does not do that yet. Leave it out",
+                    {"name": name},
+                )
+        return self
+
+    def order(
+        self, principal: Principal, now: int, default_attempts: int, claim: Claim | None = None
+    ) -> Order:
+        """The order of a principal at an instant (µs)."""
+        return Order(
+            self.task(principal, now),
+            principal.account_id,
+            principal.key_id,
+            self.input.sent(),
+            self.posted(),
+            self.labels,
+            self.max_attempts or default_attempts,
+            claim,
+        )
+
+    def posted(self) -> dict[str, Any]:
+        """What is shown again of the body: everything but the input."""
+        return self.model_dump(exclude={"input", "labels", "wait_s"}, exclude_unset=True)
+
+    def task(self, principal: Principal, now: int) -> Task:
+        """The core's task, without an id."""
+        limits, objective = self.constraints, self.objective
+        deadline = limits.complete_by
+        if limits.complete_within_s is not None:
+            deadline = now + math.floor(limits.complete_within_s * 1_000_000)
+        confidence = ppm(limits.confidence)
+        models = limits.models
+        if models is None and self.input.model not in (None, "auto"):
+            models = [str(self.input.model)]
+        regions = _both(limits.regions, principal.allow_regions)
+        return Task(
+            id="",
+            type=self.task_type,
+            domain=limits.domain or "general",
+            input_bytes=_bytes(self.input),
+            max_output=self.input.limit,
+            n=self.input.n,
+            needs=_needs(self.input, limits.modalities or []),
+            constraints=Constraints(
+                None if limits.min_quality is None else ppm(limits.min_quality),
+                confidence,
+                z_ppm(confidence),
+                limits.max_latency_ms,
+                limits.max_cost_usd,
+                deadline,
+                regions,
+                limits.zero_retention,
+            ),
+            objective=Objective(objective.value_usd, objective.per_second_usd, objective.fallback),
+            lists=Lists(
+                _both(models, principal.allow_models),
+                _both(limits.providers, principal.allow_providers),
+                tuple(sorted(set(limits.exclude_providers))),
+            ),
+        )
+
+
+def _both(asked: list[str] | None, allowed: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """What both the task and its key admit; None admits all."""
+    if asked is None:
+        return None if allowed is None else tuple(sorted(allowed))
+    return tuple(sorted(set(asked) if allowed is None else set(asked) & set(allowed)))
+
+
+def _needs(given: TaskInput, stated: Sequence[str]) -> Needs:
+    modalities = {"text", *stated}
+    for message in given.messages:
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and (kind := _PART_MODALITY.get(str(part.get("type")))) is not None:
+                modalities.add(kind)
+    extra = given.model_extra or {}
+    features = []
+    if extra.get("tools"):
+        features.append("tools")
+    wanted = extra.get("response_format")
+    if isinstance(wanted, dict) and wanted.get("type") in ("json_schema", "json_object"):
+        features.append(str(wanted["type"]))
+    if extra.get("logprobs"):
+        features.append("logprobs")
+    return Needs(tuple(sorted(modalities)), tuple(features))
+
+
+def _bytes(given: TaskInput) -> int:
+    """UTF-8 bytes of the text that a provider will count: messages' text, and tools and schemas as JSON."""
+    total = 0
+    for message in given.messages:
+        content = message.get("content")
+        if isinstance(content, str):
+            total += len(content.encode())
+        elif isinstance(content, list):
+            total += sum(
+                len(str(part.get("text", "")).encode()) for part in content if isinstance(part, dict)
+            )
+        if message.get("tool_calls"):
+            total += len(orjson.dumps(message["tool_calls"]))
+    extra = given.model_extra or {}
+    return total + sum(
+        len(orjson.dumps(extra[name])) for name in ("tools", "response_format") if extra.get(name)
+    )

@@ -1,0 +1,318 @@
+"""What the market shows of tasks and auctions."""
+
+from typing import Any
+
+import orjson
+
+from lowtide.api.views import money, prices, ratio, when
+from lowtide.exchange.estimate import Estimate
+from lowtide.exchange.review import Reviewed
+from lowtide.market.auction import Decision
+from lowtide.market.book import Book
+from lowtide.market.explain import BidView, bid_views, explanation, why_not
+from lowtide.store.tables import Attempt, AuctionRow, TaskPayload, TaskRow
+
+_MONEY_FIELDS = {"max_cost_usd", "value_usd", "per_second_usd"}
+
+
+def task(row: TaskRow, attempts: list[Attempt], payload: TaskPayload | None) -> dict[str, Any]:
+    """A task as the contract shows it."""
+    posted = orjson.loads(row.posted or "{}")
+    result = orjson.loads(payload.result) if payload is not None and payload.result else None
+    return {
+        "id": row.id,
+        "state": row.state,
+        "reason": row.reason,
+        "task_type": row.task_type,
+        "constraints": _constraints(row, posted),
+        "objective": _shown(posted.get("objective", {})),
+        "strategy": posted.get("strategy", "failover"),
+        "labels": orjson.loads(row.labels or "{}"),
+        "created_at": when(row.created_at),
+        "finished_at": when(row.finished_at),
+        "auction_id": row.auction_id,
+        "hold": _hold(row),
+        "award": _award(row.award),
+        "nearest": _nearest(row.nearest),
+        "attempts": [_attempt(attempt) for attempt in attempts],
+        "result": None
+        if result is None
+        else {
+            "output": result["output"],
+            "usage": result["usage"],
+            "finish_reason": result["finish_reason"],
+            "latency_ms": result["latency_ms"],
+            "model": result["model"],
+            "quality": None,
+        },
+        "receipt": _receipt(row.receipt),
+    }
+
+
+def _constraints(row: TaskRow, posted: dict[str, Any]) -> dict[str, Any]:
+    shown = _shown(posted.get("constraints", {}))
+    shown.pop("complete_within_s", None)
+    return shown | ({"complete_by": when(row.complete_by)} if row.complete_by is not None else {})
+
+
+def _shown(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: money(value) if name in _MONEY_FIELDS else when(value) if name == "complete_by" else value
+        for name, value in values.items()
+    }
+
+
+def _hold(row: TaskRow) -> dict[str, Any] | None:
+    if not row.hold:
+        return None
+    hold = orjson.loads(row.hold)
+    return {
+        "policy": hold["policy"],
+        "release_at": when(hold["release_at"]),
+        "latest_start": when(hold["latest_start"]),
+        "slot_from": when(hold["slot"]),
+        "offer_id": hold["offer_id"],
+        "reservation_price_usd": money(hold["reservation"]),
+        "price_now_usd": money(hold["price_now"]),
+        "expected_price_usd": money(hold["expected"]),
+        "reason": hold["reason"],
+        "since": when(hold["since"]),
+        "released_at": when(hold.get("released_at")),
+    }
+
+
+def _award(text: str | None) -> dict[str, Any] | None:
+    if not text:
+        return None
+    award = orjson.loads(text)
+    return {
+        "offer_id": award["offer_id"],
+        "provider": award["provider"],
+        "model": award["model"],
+        "lane": award["lane"],
+        "bid_usd": money(award["bid"]),
+        "price_usd": money(award["price"]),
+        "rule": award["rule"],
+    }
+
+
+def _nearest(text: str | None) -> dict[str, Any] | None:
+    if not text:
+        return None
+    nearest = orjson.loads(text)
+    return {name: nearest[name] for name in ("offer_id", "provider", "model", "lane", "reason")} | {
+        "bid_usd": money(nearest["bid"])
+    }
+
+
+def _attempt(row: Attempt) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "number": row.number,
+        "auction_id": row.auction_id,
+        "offer_id": row.offer_id,
+        "provider": row.provider,
+        "state": row.state,
+        "outcome": row.outcome,
+        "detail": row.detail,
+        "cost_usd": money(row.cost_nano),
+        "started_at": when(row.started_at),
+        "ended_at": when(row.ended_at),
+        "possibly_billed_twice": row.possibly_billed_twice,
+    }
+
+
+def _receipt(text: str | None) -> dict[str, Any] | None:
+    if not text:
+        return None
+    receipt = orjson.loads(text)
+    return {
+        "status": receipt["status"],
+        "authorized_usd": money(receipt["authorized"]),
+        "paid_usd": money(receipt["paid"]),
+        "list_usd": money(receipt["list"]),
+        "immediate_usd": money(receipt["immediate"]),
+        "saved_usd": money(receipt["saved"]),
+        "deadline_met": receipt["deadline_met"],
+        "held_s": receipt["held_ms"] / 1_000,
+        "attempts": [
+            {
+                "offer_id": a["offer_id"],
+                "provider": a["provider"],
+                "outcome": a["outcome"],
+                "cost_usd": money(a["cost"]),
+                "possibly_billed_twice": a["possibly_billed_twice"],
+            }
+            for a in receipt["attempts"]
+        ],
+    }
+
+
+def auction_row(row: AuctionRow) -> dict[str, Any]:
+    """An auction as lists show it."""
+    return {
+        "id": row.id,
+        "task_id": row.task_id,
+        "kind": row.kind,
+        "outcome": row.outcome,
+        "reason": row.reason,
+        "winner": row.winner,
+        "provider": row.winner_provider,
+        "clearing_price_usd": money(row.price_nano),
+        "opened_at": when(row.as_of),
+        "book_version": row.book_version,
+    }
+
+
+def auction(seen: Reviewed) -> dict[str, Any]:
+    """The whole auction: the record, and every bid as replayed from it."""
+    again, record = seen.replayed, orjson.loads(seen.line.line)
+    views = bid_views(again.task, seen.book, again.ids.as_of, again.key, again.decision)
+    return {
+        "id": seen.row.id,
+        "task_id": seen.row.task_id,
+        "kind": seen.row.kind,
+        "rule": record["rule"],
+        "settlement": record["settlement"],
+        "opened_at": when(seen.row.as_of),
+        "closed_at": when(seen.row.as_of),
+        "book_version": record["book"]["version"],
+        "book_digest": record["book"]["digest"],
+        "constraints": _decided_under(record["task"]),
+        "outcome": record["outcome"],
+        "reason": record["code"],
+        "winner": record["winner"],
+        "clearing_price_usd": money(record["price"]),
+        "deferral": _deferral(record["deferral"], seen.book),
+        "thin": bool(record["thin"]),
+        "explanation": explanation(again.task, seen.book, again.decision),
+        "bids": [bid(view, again.decision, seen.book, again.task) for view in views],
+        "replay": replay(seen),
+        "leaf_index": seen.line.leaf_index,
+        "leaf_hash": seen.line.leaf_hash.hex(),
+    }
+
+
+def _decided_under(decided: dict[str, Any]) -> dict[str, Any]:
+    """The limits that the record says the task had, in the contract's units."""
+    limits, objective, lists = decided["constraints"], decided["objective"], decided["lists"]
+    shown = {
+        "min_quality": ratio(limits.get("min_quality")),
+        "confidence": ratio(limits.get("confidence", 500_000)),
+        "max_latency_ms": limits.get("max_latency_ms"),
+        "max_cost_usd": money(limits.get("max_cost")),
+        "complete_by": when(limits.get("complete_by")),
+        "regions": limits.get("regions"),
+        "zero_retention": bool(limits.get("zero_retention")) or None,
+        "domain": decided["domain"],
+        "modalities": decided["needs"]["modalities"],
+        "features": decided["needs"]["features"] or None,
+        "models": lists.get("models"),
+        "providers": lists.get("providers"),
+        "exclude_providers": lists.get("exclude_providers"),
+        "value_usd": money(objective.get("value")),
+        "per_second_usd": money(objective.get("per_second")),
+        "fallback": objective.get("fallback"),
+        "input_bytes": decided["bytes"],
+        "max_output_tokens": decided["m"],
+        "usual_output_tokens": decided["usual"],
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _deferral(found: dict[str, Any] | None, book: Book) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "policy": found["policy"],
+        "offer_id": book.rows[found["row"]].offer.id,
+        "slot_from": when(found["slot"]),
+        "price_now_usd": money(found["price_now"]),
+        "expected_price_usd": money(found["expected"]),
+        "reservation_price_usd": money(found["reservation"]),
+        "release_at": when(found["release_at"]),
+        "latest_start": when(found["latest_start"]),
+    }
+
+
+def bid(view: BidView, decision: Decision, book: Book, of_task: Any) -> dict[str, Any]:
+    """One bid, with why it did not win."""
+    return {
+        "offer_id": view.offer.id,
+        "provider": view.offer.provider,
+        "model": view.offer.model,
+        "lane": view.offer.lane,
+        "unit_prices": prices(view.prices),
+        "bid_usd": money(view.bid_nano),
+        "worst_usd": money(view.worst_nano),
+        "quality": {
+            "claimed": ratio(view.claimed_ppm),
+            "verified": ratio(view.verified_ppm),
+            "lower_bound": ratio(view.lower_bound_ppm),
+            "samples": view.samples_milli / 1_000,
+        },
+        "latency_ms": {"p50": view.p50_ms, "p95": view.p95_ms},
+        "eligible": view.eligible,
+        "loss_reason": view.loss_reason,
+        "score_usd": money(view.score_nano),
+        "rank": view.rank,
+        "min_to_win_usd": money(view.min_to_win_nano),
+        "why": why_not(of_task, book, decision, view),
+    }
+
+
+def replay(seen: Reviewed) -> dict[str, Any]:
+    """Whether the auction, decided again, came out the same to the byte; else what differs."""
+    again = seen.replayed
+    if again.identical:
+        return {"identical": True}
+    return {
+        "identical": False,
+        "differences": [
+            {"field": name, "stored": stored, "now": now} for name, stored, now in again.differences
+        ],
+    }
+
+
+def estimate(found: Estimate) -> dict[str, Any]:
+    """What a task would cost now, and held until its deadline."""
+    return {
+        "as_of": when(found.as_of),
+        "book_version": found.book.version,
+        "outcome": found.posted.outcome,
+        "now": _estimated(found, found.at_once),
+        "held": _planned(found),
+        "explanation": explanation(found.task, found.book, found.posted),
+    }
+
+
+def _estimated(found: Estimate, decision: Decision) -> dict[str, Any] | None:
+    if decision.winner is None:
+        return None
+    offer = found.book.rows[decision.winner.row].offer
+    return {
+        "offer_id": offer.id,
+        "provider": offer.provider,
+        "model": offer.model,
+        "lane": offer.lane,
+        "expected_usd": money(decision.price_nano),
+        "worst_usd": money(decision.winner.worst_nano),
+    }
+
+
+def _planned(found: Estimate) -> dict[str, Any] | None:
+    plan = found.posted.deferral
+    if plan is None:
+        return None
+    offer = found.book.rows[plan.row].offer
+    saved = None if plan.price_now_nano is None else plan.price_now_nano - plan.expected_nano
+    return {
+        "offer_id": offer.id,
+        "provider": offer.provider,
+        "model": offer.model,
+        "lane": offer.lane,
+        "expected_usd": money(plan.expected_nano),
+        "release_at": when(plan.release_at),
+        "latest_start": when(plan.latest_start),
+        "saves_usd": money(saved),
+    }

@@ -1,0 +1,177 @@
+"""From a decision to what can be called: the awarded offer and those behind it, with the prices they are held to."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from lowtide.exchange.market import Market
+from lowtide.market.auction import Decision
+from lowtide.market.book import Book
+from lowtide.market.book_lines import prices_values
+from lowtide.market.eligibility import completion_p99_ms
+from lowtide.market.offer import Offer
+from lowtide.market.quote import Prices
+from lowtide.market.record import AuctionIds, record_line
+from lowtide.market.spot import Inputs
+from lowtide.market.task import Task
+from lowtide.store import attempts, auctions, capacity, log
+from lowtide.values.canonical import canonical
+from lowtide.values.ids import new_id
+from lowtide.values.instants import MINUTE_US
+from lowtide.values.money import ceil_div
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A bid that may be called: its offer, unit prices, bid, worst case and price (nano-USD), p99 completion (ms).
+
+    `tokens` is what it takes of a tokens-per-minute limit.
+    """
+
+    row: int
+    offer: Offer
+    prices: Prices
+    bid_nano: int
+    worst_nano: int
+    price_nano: int
+    p99_ms: int
+    tokens: int
+
+    @property
+    def most_nano(self) -> int:
+        """The most that may be captured: the worst case, raised as the rule raised the bid; nano-USD, rounded up."""
+        return raised(self.worst_nano, self.bid_nano, self.price_nano)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An attempt that stands in the store as started."""
+
+    id: str
+    number: int
+    candidate: Candidate
+    started_at: int
+
+
+class NoPlace(Exception):
+    """The winner's reservation failed; decide again without its row."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"row {row} is full")
+        self.row = row
+
+
+def raised(cost_nano: int, bid_nano: int, price_nano: int) -> int:
+    """A cost at the quoted prices × price ÷ bid, where the rule pays more than the bid; rounded up."""
+    return cost_nano if bid_nano in (0, price_nano) else ceil_div(cost_nano * price_nano, bid_nano)
+
+
+def candidates(decision: Decision, book: Book, as_of: int) -> tuple[Candidate, ...]:
+    """The bids still in, by rank. The winner gets the rule's price, the later ones their own."""
+    if not decision.top:
+        return ()
+    p99 = completion_p99_ms(book, decision.spot.bids)
+    found = []
+    for bid in decision.top:
+        quote = book.quote_at(bid.row, as_of)
+        if quote is None:
+            continue
+        is_winner = decision.winner is not None and bid.row == decision.winner.row
+        price = decision.price_nano if is_winner and decision.price_nano is not None else bid.bid_nano
+        found.append(
+            Candidate(
+                bid.row,
+                book.rows[bid.row].offer,
+                quote.prices,
+                bid.bid_nano,
+                bid.worst_nano,
+                price,
+                int(p99[bid.row]),
+                _tokens(decision, bid.row),
+            )
+        )
+    return tuple(found)
+
+
+def _tokens(decision: Decision, row: int) -> int:
+    bids = decision.spot.bids
+    given = bids.input_tokens if isinstance(bids.input_tokens, int) else int(bids.input_tokens[row])
+    taken = bids.output_limit if isinstance(bids.output_limit, int) else int(bids.output_limit[row])
+    return given + taken
+
+
+async def write_auction(
+    conn: AsyncConnection, ids: AuctionIds, task: Task, book: Book, inputs: Inputs, decision: Decision
+) -> None:
+    """Write the auction's row and its record, which is the log's line."""
+    winner = None if decision.winner is None else book.rows[decision.winner.row].offer
+    await auctions.add_auction(
+        conn,
+        {
+            "id": ids.id,
+            "task_id": ids.task_id,
+            "kind": ids.kind,
+            "outcome": decision.outcome,
+            "reason": decision.code,
+            "winner": None if winner is None else winner.id,
+            "winner_provider": None if winner is None else winner.provider,
+            "price_nano": decision.price_nano,
+            "as_of": ids.as_of,
+            "book_version": book.version,
+        },
+    )
+    await log.append(conn, "auction", ids.id, record_line(ids, task, book, inputs, decision))
+
+
+async def start_attempt(
+    conn: AsyncConnection,
+    market: Market,
+    task_id: str,
+    auction_id: str,
+    number: int,
+    candidate: Candidate,
+    now: int,
+) -> Started:
+    """Take a place at the offer and write the attempt as started. Raises NoPlace where the offer is full."""
+    if not await capacity.reserve(conn, candidate.offer.id, now // MINUTE_US, candidate.tokens):
+        raise NoPlace(candidate.row)
+    attempt_id = new_id("att", now)
+    await attempts.add_attempt(
+        conn,
+        {
+            "id": attempt_id,
+            "task_id": task_id,
+            "number": number,
+            "auction_id": auction_id,
+            "offer_id": candidate.offer.id,
+            "provider": candidate.offer.provider,
+            "bid_nano": candidate.bid_nano,
+            "worst_nano": candidate.worst_nano,
+            "price_nano": candidate.price_nano,
+            "prices": canonical(prices_values(candidate.prices)).decode(),
+            "started_at": now,
+        },
+    )
+    return Started(attempt_id, number, candidate, now)
+
+
+def award_values(candidate: Candidate, rule: str, thin: bool = False) -> dict[str, Any]:
+    """The award as the task keeps it; money in nano-USD."""
+    offer = candidate.offer
+    return {
+        "offer_id": offer.id,
+        "provider": offer.provider,
+        "model": offer.model,
+        "lane": offer.lane,
+        "bid": candidate.bid_nano,
+        "price": candidate.price_nano,
+        "rule": rule,
+        "thin": thin,
+    }
+
+
+def dumped(values: Any) -> str:
+    """JSON text for a column."""
+    return orjson.dumps(values).decode()

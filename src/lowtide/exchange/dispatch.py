@@ -1,0 +1,224 @@
+"""Dispatch: the awarded work is done over the provider's wire, and goes to the next bid when a provider fails."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from lowtide.exchange.award import Candidate, Started
+from lowtide.exchange.market import Market
+from lowtide.exchange.settle import Settlement, settle_answer, settle_exhausted, settle_failure
+from lowtide.market.task import DEFAULT_OUTPUT_TOKENS, Task
+from lowtide.store import providers
+from lowtide.store.rows import LostRace
+from lowtide.store.tables import TaskRow
+from lowtide.values.errors import MarketError
+from lowtide.wire.call import Answer, Call, CallFailed, Failure, FailureKind
+
+SIMULATOR_SCHEME = "simulator:"
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Job:
+    """A running task on this node: its row, its ladder of bids, and the attempt under way."""
+
+    row: TaskRow
+    task: Task
+    input: dict[str, Any]
+    ladder: tuple[Candidate, ...]
+    attempt: Started
+    max_attempts: int
+    step: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+    def time_left_s(self, now: int) -> float | None:
+        """Seconds to the deadline, or None where there is none."""
+        deadline = self.task.constraints.complete_by
+        return None if deadline is None else (deadline - now) / 1_000_000
+
+
+class Dispatcher:
+    """Keeps the running tasks of this node. A task that is left when the node dies is taken over by another."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many tasks run here."""
+        return len(self._running)
+
+    async def idle(self) -> None:
+        """Wait until nothing is in flight."""
+        await self._idle.wait()
+
+    def start(self, market: Market, job: Job) -> None:
+        """Carry a task to its end in the background."""
+        self._spawn(job.row.id, carry(market, job))
+
+    def _spawn(self, task_id: str, work: Coroutine[Any, Any, None]) -> None:
+        self._idle.clear()
+        running = asyncio.create_task(work, name=task_id)
+        self._running[task_id] = running
+        running.add_done_callback(lambda done: self._ended(task_id, done))
+
+    def _ended(self, task_id: str, done: asyncio.Task[None]) -> None:
+        if self._running.get(task_id) is done:
+            del self._running[task_id]
+        if not self._running:
+            self._idle.set()
+        if not done.cancelled() and (fault := done.exception()) is not None:
+            _log.error("task_left_to_recovery", task_id=task_id, fault=repr(fault))
+
+    def cancel(self, task_id: str) -> None:
+        """Stop a task's call; the wire closes its upstream."""
+        if (running := self._running.get(task_id)) is not None:
+            running.cancel()
+
+    async def finished(self, task_id: str, timeout_s: float) -> None:
+        """Wait at most so long for a task that runs here."""
+        if (running := self._running.get(task_id)) is not None:
+            await asyncio.wait([running], timeout=timeout_s)
+
+    async def close(self, grace_s: float = 5.0) -> None:
+        """Let running calls finish for a while, then stop them: the next start recovers them."""
+        running = list(self._running.values())
+        if running:
+            _, late = await asyncio.wait(running, timeout=grace_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+
+async def carry(market: Market, job: Job) -> None:
+    """One contract for the whole task: one deadline, one money limit, one attempt limit."""
+    while True:
+        began = time.monotonic()
+        try:
+            answer = await _call(market, job)
+        except CallFailed as failed:
+            spent = Settlement(job.row, job.task, job.attempt, _took(began))
+            job.failures.append(failed.failure)
+            if not await _next(market, job, spent, failed.failure):
+                return
+        else:
+            try:
+                await settle_answer(market, Settlement(job.row, job.task, job.attempt, _took(began)), answer)
+            except LostRace:
+                _log.info("answer_came_after_the_end", task_id=job.row.id)
+            return
+
+
+def _took(began: float) -> int:
+    return int((time.monotonic() - began) * 1_000_000)
+
+
+async def _next(market: Market, job: Job, spent: Settlement, failure: Failure) -> bool:
+    """Write the failure and start the next attempt in the same commit; False where the task ended."""
+    try:
+        if not failure.retry_elsewhere:
+            await settle_exhausted(market, spent, failure)
+            return False
+        for _ in range(len(job.ladder)):
+            upcoming = _after(market, job, spent, failure)
+            if upcoming is None:
+                break
+            job.step += 1
+            if (delay := _pause_s(market, job, failure)) > 0:
+                await asyncio.sleep(delay)
+            started = await settle_failure(market, spent, failure, upcoming)
+            if started is not None:
+                job.attempt = started
+                job.row.version += 1
+                job.row.attempts = started.number
+                return True
+        await settle_exhausted(market, spent, failure)
+    except LostRace:
+        _log.info("failure_came_after_the_end", task_id=job.row.id)
+    except MarketError as fault:
+        _log.warning("no_further_attempt", task_id=job.row.id, code=fault.code)
+        await settle_exhausted(market, spent, failure)
+    return False
+
+
+def _after(market: Market, job: Job, spent: Settlement, failure: Failure) -> Candidate | None:
+    """The next bid that keeps the contract: in rank order, and from the start again after the last."""
+    if job.attempt.number >= job.max_attempts:
+        return None
+    upcoming = job.ladder[(job.step + 1) % len(job.ladder)]
+    left = job.time_left_s(spent.ended_at)
+    if left is not None and upcoming.p99_ms / 1_000 > left:
+        return None
+    return upcoming
+
+
+def _pause_s(market: Market, job: Job, failure: Failure) -> float:
+    """No pause before another bid; backoff, or what the provider asked for, once all have failed."""
+    round_number = job.step // len(job.ladder)
+    if round_number == 0:
+        return 0.0
+    asked = failure.retry_after_s or 0.0 if len(job.ladder) == 1 else 0.0
+    backoff: float = market.rules.backoff_s * 2 ** (round_number - 1)
+    return min(max(backoff, asked), 30.0)
+
+
+async def _call(market: Market, job: Job) -> Answer:
+    candidate = job.attempt.candidate
+    async with market.database.read() as conn:
+        provider = await providers.provider_by_name(conn, candidate.offer.provider)
+    wire = market.wires.get(provider.wire) if provider is not None else None
+    if provider is None or wire is None:
+        raise CallFailed(
+            _local(FailureKind.MODEL_MISSING, f"No wire for provider {candidate.offer.provider}.")
+        )
+    base_url = provider.base_url
+    if base_url.startswith(SIMULATOR_SCHEME):
+        if market.rules.simulator_base is None:
+            raise CallFailed(_local(FailureKind.CONNECT_FAILED, "The simulated upstreams are not running."))
+        base_url = f"{market.rules.simulator_base}/{base_url.removeprefix(SIMULATOR_SCHEME)}/v1"
+    names = [name for name in provider.credential_env.split(",") if name]
+    keys = [market.credentials[name] for name in names if name in market.credentials]
+    limit = job.task.max_output or min(candidate.offer.max_output_tokens, DEFAULT_OUTPUT_TOKENS)
+    return await wire.complete(
+        Call(
+            base_url=base_url,
+            api_key=keys[job.attempt.number % len(keys)] if keys else None,
+            upstream_model=candidate.offer.upstream_model,
+            body=job.input,
+            max_output_tokens=limit,
+            timeout_s=_timeout_s(market, job),
+            idempotency_key=job.attempt.id,
+            service_tier=candidate.offer.lane if candidate.offer.lane in ("flex", "priority") else None,
+            max_tokens_field=provider.max_tokens_field,
+        )
+    )
+
+
+def _timeout_s(market: Market, job: Job) -> float:
+    """Until the deadline, less what the next bid would need after a failure of this one."""
+    limit = market.rules.attempt_timeout_s
+    left = job.time_left_s(job.attempt.started_at)
+    if left is None:
+        return limit
+    others = [c.p99_ms for c in job.ladder if c.offer.provider != job.attempt.candidate.offer.provider]
+    needed = (others[0] if others else 0) / 1_000
+    return max(0.1, min(limit, left - needed if left > 2 * needed else left))
+
+
+def _local(kind: FailureKind, detail: str) -> Failure:
+    return Failure(
+        kind=kind,
+        detail=detail,
+        status=None,
+        retry_after_s=None,
+        possibly_billed=False,
+        provider_fault=True,
+        retry_elsewhere=True,
+        latency_ms=0,
+    )

@@ -1,0 +1,35 @@
+"""Estimating: what a task would cost now, and held until its deadline, without placing it."""
+
+from dataclasses import dataclass, replace
+
+from lowtide.exchange.market import Market
+from lowtide.exchange.place import inputs_for, refuse_past_deadline, with_usual_output
+from lowtide.market.auction import Decision, decide
+from lowtide.market.book import Book
+from lowtide.market.record import auction_key
+from lowtide.market.task import Task
+from lowtide.values.ids import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Two decisions by the same core: as posted, and as if it could not wait."""
+
+    task: Task
+    book: Book
+    as_of: int
+    posted: Decision
+    at_once: Decision
+
+
+async def estimate(market: Market, task: Task) -> Estimate:
+    """Decide on a task as of now and keep nothing. Raises DeadlinePassed."""
+    now = market.now()
+    refuse_past_deadline(task, now)
+    task = with_usual_output(market, replace(task, id=new_id("task", now)))
+    book, inputs = market.keeper.book, inputs_for(market, task)
+    key = auction_key(await market.seeds.at(now), task.id)
+    impatient = replace(task, constraints=replace(task.constraints, complete_by=None))
+    return Estimate(
+        task, book, now, decide(task, book, inputs, now, key), decide(impatient, book, inputs, now, key)
+    )

@@ -1,0 +1,103 @@
+"""The end of what was never served: its time is over, nobody can serve it any more, or its requester withdrew it."""
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from lowtide.exchange.award import dumped
+from lowtide.exchange.market import Market
+from lowtide.exchange.settle import receipt_values, settlement_line
+from lowtide.market.states import AttemptState, TaskState
+from lowtide.store import attempts, capacity, events, log, money, tasks
+from lowtide.store.tables import TaskRow
+
+BATCH = 64
+
+
+async def expire_due(market: Market) -> int:
+    """End queued tasks whose time is over; how many."""
+    now, total = market.now(), 0
+
+    async def unit(conn: AsyncConnection) -> int:
+        due = await tasks.due_queued(conn, now, BATCH)
+        for row in due:
+            await expire(conn, row, now)
+        return len(due)
+
+    while True:
+        found = await market.database.writer.write(unit)
+        total += found
+        if found < BATCH:
+            return total
+
+
+async def expire(conn: AsyncConnection, row: TaskRow, now: int) -> None:
+    """A waiting task's time is over. Where every provider was down it ends as an `outage`, counted apart."""
+    reason = "outage" if row.reason == "circuit_open" else row.reason or "deadline_passed"
+    await void(conn, row, TaskState.EXPIRED, reason, now)
+
+
+async def void(
+    conn: AsyncConnection,
+    row: TaskRow,
+    state: TaskState,
+    reason: str,
+    now: int,
+    *,
+    auction_id: str | None = None,
+) -> None:
+    """End a task without an answer: attempts under way are cancelled, what was set aside is free again."""
+    for attempt in await attempts.of_task(conn, row.id):
+        if attempt.state == AttemptState.STARTED and await attempts.end_attempt(
+            conn, attempt.id, AttemptState.CANCELLED, outcome="cancelled", ended_at=now
+        ):
+            await capacity.release(conn, attempt.offer_id)
+    tried = await attempts.of_task(conn, row.id)
+    receipt = receipt_values(
+        row,
+        tried,
+        0,
+        None,
+        None,
+        status="voided",
+        deadline_met=None,
+        held_us=now - row.created_at if row.hold else 0,
+    )
+    columns = {"auction_id": auction_id} if auction_id is not None else {}
+    await tasks.move(
+        conn,
+        row.id,
+        row.state,
+        row.version,
+        state,
+        reason=reason,
+        receipt=dumped(receipt),
+        finished_at=now,
+        lease_owner=None,
+        release_at=None,
+        expires_at=None,
+        **columns,
+    )
+    if row.authorized_nano:
+        await money.settle(
+            conn,
+            row.account_id,
+            row.id,
+            0,
+            0,
+            row.authorized_nano,
+            tried[-1].provider if tried else "none",
+            now,
+        )
+    await events.add_events(
+        conn,
+        [
+            {
+                "task_id": row.id,
+                "kind": f"task.{state}",
+                "at": now,
+                "data": dumped({"state": str(state), "reason": reason}),
+            }
+        ],
+    )
+    await log.append(
+        conn, "settlement", auction_id or row.auction_id, settlement_line(row, state, receipt, now)
+    )

@@ -1,0 +1,65 @@
+"""The running market: what every use case is handed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from lowtide.exchange.observe import Observations
+from lowtide.exchange.seal import BookKeeper, Touched
+from lowtide.exchange.seeds import Seeds
+from lowtide.exchange.task_types import TaskTypes
+from lowtide.store.database import Database
+from lowtide.values.clock import Clock
+from lowtide.values.instants import micros
+from lowtide.wire.call import Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an operator sets (`[market]` of config/lowtide.toml). Seconds are real for calls, market time for queues."""
+
+    rule: str = "posted"
+    queue_s: int = 60
+    max_attempts: int = 6
+    attempt_timeout_s: float = 120.0
+    backoff_s: float = 0.5
+    simulator_base: str | None = None
+    allow_private_urls: bool = False
+
+
+@dataclass(slots=True)
+class Market:
+    """One node of the market. `credentials` maps an environment variable's name to a provider's key."""
+
+    database: Database
+    clock: Clock
+    keeper: BookKeeper
+    seeds: Seeds
+    observations: Observations
+    task_types: TaskTypes
+    wires: Mapping[str, Wire]
+    rules: Rules
+    node: str
+    credentials: Mapping[str, str] = field(default_factory=dict)
+
+    def now(self) -> int:
+        """The market's instant, µs."""
+        return micros(self.clock.now())
+
+    async def seal_conditions(self, offer_ids: Iterable[str], now: int, *, at_once: bool = False) -> int:
+        """Publish what was observed of these offers where it has moved; how many conditions changed."""
+        book, fresh = self.keeper.book, {}
+        for offer_id in offer_ids:
+            row = book.row_of.get(offer_id)
+            if row is not None:
+                moved = self.observations.to_seal(offer_id, book.rows[row].conditions, now, at_once=at_once)
+                if moved is not None:
+                    fresh[offer_id] = moved
+
+        async def change(_conn: AsyncConnection, touched: Touched) -> None:
+            touched.conditions |= fresh
+
+        if fresh:
+            await self.keeper.publish(change)
+        return len(fresh)

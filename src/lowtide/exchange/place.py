@@ -1,0 +1,183 @@
+"""Placing: one task's auction now, and its award, hold or place in the queue, written together or not at all."""
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from lowtide.exchange.award import (
+    Candidate,
+    NoPlace,
+    award_values,
+    candidates,
+    dumped,
+    start_attempt,
+    write_auction,
+)
+from lowtide.exchange.dispatch import Dispatcher, Job
+from lowtide.exchange.hold import hold_values
+from lowtide.exchange.market import Market
+from lowtide.exchange.order import Order
+from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
+from lowtide.market.book import Book
+from lowtide.market.record import AuctionIds, auction_key
+from lowtide.market.spot import Inputs
+from lowtide.market.states import TaskState
+from lowtide.market.task import Task, task_values
+from lowtide.store import events, idempotency, money, tasks
+from lowtide.store.tables import TaskRow
+from lowtide.values.errors import DeadlinePassed, Unavailable
+from lowtide.values.ids import new_id
+from lowtide.values.instants import SECOND_US, rfc3339
+
+_STATES = {AWARDED: TaskState.RUNNING, HELD: TaskState.HELD, QUEUED: TaskState.QUEUED}
+TRIES = 12
+"""How often a decision is taken again because the winner turned out to be full."""
+
+
+def inputs_for(market: Market, task: Task, refused: tuple[int, ...] = ()) -> Inputs:
+    """What a decision of now rests on besides task and book."""
+    return Inputs(market.rules.rule, refused, market.task_types.reference_cost(task.type))
+
+
+def with_usual_output(market: Market, task: Task) -> Task:
+    """The task with its type's usual output as known now."""
+    return replace(task, usual_output=market.task_types.usual_output(task.type))
+
+
+def refuse_past_deadline(task: Task, now: int) -> None:
+    """Raise DeadlinePassed where the task's deadline is not ahead."""
+    deadline = task.constraints.complete_by
+    if deadline is not None and deadline <= now:
+        raise DeadlinePassed(
+            f"complete_by {rfc3339(deadline)} is not after the market's clock, {rfc3339(now)}. "
+            "Send a later deadline, or none."
+        )
+
+
+async def place(market: Market, dispatcher: Dispatcher, order: Order) -> TaskRow:
+    """Run one task's auction now, and award, hold or queue it. The record is durable before this returns.
+
+    Raises DeadlinePassed, InsufficientFunds, Conflict (idempotency key in use), Unavailable where offers kept filling up.
+    """
+    now = market.now()
+    refuse_past_deadline(order.task, now)
+    task = with_usual_output(market, replace(order.task, id=new_id("task", now)))
+    seed = await market.seeds.at(now)
+    refused: tuple[int, ...] = ()
+    for _ in range(TRIES):
+        book, inputs = market.keeper.book, inputs_for(market, task, refused)
+        ids = AuctionIds(new_id("auc", now), task.id, now)
+        decision = decide(task, book, inputs, now, auction_key(seed, ids.id))
+        try:
+            row, job = await market.database.writer.write(
+                lambda conn: _write(conn, market, order, task, book, inputs, ids, decision)
+            )
+        except NoPlace as full:
+            refused = (*refused, full.row)
+            continue
+        if job is not None:
+            dispatcher.start(market, job)
+        return row
+    raise Unavailable(
+        "Every offer that fits filled up while this was decided. Send it again.", retry_after_s=1
+    )
+
+
+async def _write(
+    conn: AsyncConnection,
+    market: Market,
+    order: Order,
+    task: Task,
+    book: Book,
+    inputs: Inputs,
+    ids: AuctionIds,
+    decision: Decision,
+) -> tuple[TaskRow, Job | None]:
+    now, state = ids.as_of, _STATES.get(decision.outcome, TaskState.UNFILLED)
+    ladder = candidates(decision, book, now)
+    authorized = authorization(task, decision, ladder)
+    columns: dict[str, Any] = {
+        "id": task.id,
+        "account_id": order.account_id,
+        "key_id": order.key_id,
+        "state": str(state),
+        "version": 0,
+        "reason": decision.code,
+        "task_type": task.type,
+        "posted": dumped(order.posted),
+        "decided_as": dumped(task_values(task)),
+        "labels": dumped(order.labels),
+        "created_at": now,
+        "complete_by": task.constraints.complete_by,
+        "auction_id": ids.id,
+        "authorized_nano": authorized,
+        "nearest": _nearest(book, decision),
+    }
+    if state is TaskState.RUNNING:
+        columns |= {
+            "award": dumped(award_values(ladder[0], decision.rule, decision.thin)),
+            "attempts": 1,
+            "lease_owner": market.node,
+        }
+    elif state is TaskState.HELD and decision.deferral is not None:
+        columns |= {
+            "hold": dumped(hold_values(decision, book, now)),
+            "release_at": decision.deferral.release_at,
+        }
+    elif state is TaskState.QUEUED:
+        columns["expires_at"] = task.constraints.complete_by or now + market.rules.queue_s * SECOND_US
+    else:
+        columns["finished_at"] = now
+    if order.claim is not None:
+        await idempotency.claim(
+            conn, order.claim.principal, order.claim.key, order.claim.request_hash, task.id, now
+        )
+    await tasks.add_task(conn, columns, dumped(order.input))
+    await write_auction(conn, ids, task, book, inputs, decision)
+    await events.add_events(
+        conn,
+        [
+            {
+                "task_id": task.id,
+                "kind": "task.placed",
+                "at": now,
+                "data": dumped({"state": str(state), "auction_id": ids.id, "reason": decision.code}),
+            }
+        ],
+    )
+    if authorized:
+        await money.authorize(conn, order.account_id, task.id, 0, authorized, now)
+    row = TaskRow(**columns)
+    if state is not TaskState.RUNNING:
+        return row, None
+    attempt = await start_attempt(conn, market, task.id, ids.id, 1, ladder[0], now)
+    return row, Job(row, task, dict(order.input), ladder, attempt, order.max_attempts)
+
+
+def authorization(task: Task, decision: Decision, ladder: tuple[Candidate, ...]) -> int:
+    """Worst case of what will be called; of a rescue (its whole budget, where it has one) for what waits."""
+    if decision.outcome == AWARDED:
+        return ladder[0].most_nano
+    if decision.outcome in (HELD, QUEUED):
+        if task.constraints.max_cost_nano is not None:
+            return task.constraints.max_cost_nano
+        return decision.top[0].worst_nano if decision.top else 0
+    return 0
+
+
+def _nearest(book: Book, decision: Decision) -> str | None:
+    if decision.nearest is None:
+        return None
+    offer = book.rows[decision.nearest].offer
+    bid = int(decision.spot.bids.expected[decision.nearest])
+    return dumped(
+        {
+            "offer_id": offer.id,
+            "provider": offer.provider,
+            "model": offer.model,
+            "lane": offer.lane,
+            "bid": bid,
+            "reason": decision.code,
+        }
+    )

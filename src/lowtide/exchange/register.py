@@ -1,0 +1,200 @@
+"""Registering: providers, offers and quotes, each standing in the book before the answer goes out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from lowtide.exchange.market import Market
+from lowtide.exchange.order import Claim
+from lowtide.exchange.seal import Touched, listing
+from lowtide.market.book_lines import offer_values, prices_values
+from lowtide.market.offer import Offer
+from lowtide.market.quote import Prices, Quote, refuse_overlaps
+from lowtide.store import capacity, idempotency
+from lowtide.store import offers as stored
+from lowtide.store import providers as stored_providers
+from lowtide.store.tables import OfferRow, Provider
+from lowtide.values.canonical import canonical
+from lowtide.values.errors import Conflict, NotFound, StaleQuote
+from lowtide.values.ids import new_id
+
+PUSH = "push"
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """One quote of a push as a door hands it in: offer, prices, interval (µs; no start means now) and sequence."""
+
+    offer_id: str
+    prices: Prices
+    valid_from: int | None
+    valid_until: int | None
+    sequence: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A quote as taken: its id, offer, sequence, and the book version that has it."""
+
+    id: str
+    offer_id: str
+    quote: Quote
+
+
+async def claimed(conn: AsyncConnection, claim: Claim | None, resource_id: str, now: int) -> None:
+    """Claim an idempotency key, where there is one, in the commit that makes the thing."""
+    if claim is not None:
+        await idempotency.claim(conn, claim.principal, claim.key, claim.request_hash, resource_id, now)
+
+
+async def register_provider(
+    market: Market, values: Mapping[str, Any], claim: Claim | None = None
+) -> Provider:
+    """Write a provider. Raises Conflict (`provider_exists`)."""
+    now = market.now()
+    columns: dict[str, Any] = {"id": new_id("prov", now), "created_at": now} | dict(values)
+    row = Provider(**columns)
+
+    async def unit(conn: AsyncConnection) -> None:
+        await claimed(conn, claim, row.id, now)
+        await stored_providers.add_provider(conn, row.model_dump())
+
+    await market.database.writer.write(unit)
+    return row
+
+
+async def register_offer(
+    market: Market, provider: Provider, offer: Offer, claim: Claim | None = None
+) -> tuple[OfferRow, int]:
+    """List an offer and seal it; its row and the book version that has it. Raises Conflict (`offer_exists`)."""
+    now = market.now()
+
+    async def change(conn: AsyncConnection, touched: Touched) -> OfferRow:
+        row = OfferRow(
+            id=new_id("off", now),
+            row=await stored.next_row(conn),
+            provider_id=provider.id,
+            model=offer.model,
+            upstream_model=offer.upstream_model,
+            lane=offer.lane,
+            variant=offer.variant,
+            created_at=now,
+            body=canonical(offer_values(offer)).decode(),
+        )
+        await claimed(conn, claim, row.id, now)
+        await stored.add_offer(conn, row.model_dump())
+        await capacity.ensure(conn, row.id, offer.capacity)
+        touched.offers.add(row.id)
+        return row
+
+    return await market.keeper.publish(change)
+
+
+async def change_offer(market: Market, offer_id: str, changes: Mapping[str, Any]) -> tuple[OfferRow, int]:
+    """Change fields of a listing (as `offer_values` names them). Raises NotFound where it is withdrawn or unknown."""
+
+    async def change(conn: AsyncConnection, touched: Touched) -> OfferRow:
+        row = await offer_or_404(conn, offer_id)
+        body = orjson.loads(row.body) | dict(changes)
+        if not await stored.update_body(conn, offer_id, canonical(body).decode()):
+            raise NotFound(f"Offer {offer_id} is withdrawn. Register it anew.", code="offer_withdrawn")
+        await capacity.ensure(
+            conn,
+            offer_id,
+            listing(OfferRow(**(row.model_dump() | {"body": orjson.dumps(body).decode()}))).capacity,
+        )
+        touched.offers.add(offer_id)
+        return await offer_or_404(conn, offer_id)
+
+    return await market.keeper.publish(change)
+
+
+async def withdraw_offer(market: Market, offer_id: str) -> tuple[OfferRow, int]:
+    """Withdraw an offer: it loses every auction from the next book version on. Raises NotFound."""
+    now = market.now()
+
+    async def change(conn: AsyncConnection, touched: Touched) -> OfferRow:
+        await offer_or_404(conn, offer_id)
+        await stored.withdraw(conn, offer_id, now)
+        touched.offers.add(offer_id)
+        return await offer_or_404(conn, offer_id)
+
+    return await market.keeper.publish(change)
+
+
+async def push_quotes(
+    market: Market, pushed: Sequence[Pushed], source: str = PUSH, claim: Claim | None = None
+) -> tuple[list[Taken], int]:
+    """Take quotes, all or nothing; each as taken, and the book version that has them.
+
+    Quotes of one offer in one push may not overlap, and their sequences must be newer than what the market has;
+    without a sequence they get the next. Raises NotFound (`unknown_offer`), StaleQuote, OverlappingQuotes.
+    """
+    now = market.now()
+    by_offer: dict[str, list[Pushed]] = {}
+    for one in pushed:
+        by_offer.setdefault(one.offer_id, []).append(one)
+
+    async def change(conn: AsyncConnection, touched: Touched) -> list[Taken]:
+        taken: list[Taken] = []
+        for offer_id, quotes in by_offer.items():
+            taken += await _take(conn, offer_id, quotes, source, now)
+            touched.offers.add(offer_id)
+        await stored.add_quotes(conn, [_row(one, source, now) for one in taken])
+        await claimed(conn, claim, taken[0].id, now)
+        return taken
+
+    return await market.keeper.publish(change)
+
+
+async def _take(
+    conn: AsyncConnection, offer_id: str, quotes: Iterable[Pushed], source: str, now: int
+) -> list[Taken]:
+    row = await offer_or_404(conn, offer_id)
+    if row.withdrawn_at is not None:
+        raise NotFound(
+            f"Offer {offer_id} is withdrawn. Register it anew to quote it.", code="offer_withdrawn"
+        )
+    if row.price_source is None:
+        await stored.set_price_source(conn, offer_id, source)
+    elif row.price_source != source and source == PUSH:
+        raise Conflict(
+            f"Offer {offer_id} gets its prices from {row.price_source}, so a pushed quote would not count. "
+            'PATCH its price_source to "push" first.',
+            code="price_source_differs",
+        )
+    newest = await stored.newest_sequence(conn, offer_id, source) or 0
+    fresh = []
+    for one in quotes:
+        sequence = newest + 1 if one.sequence is None else one.sequence
+        if sequence <= newest:
+            raise StaleQuote(offer_id, sequence, newest)
+        start = now if one.valid_from is None else one.valid_from
+        fresh.append(Taken(new_id("quo", now), offer_id, Quote(one.prices, start, one.valid_until, sequence)))
+    refuse_overlaps([one.quote for one in fresh])
+    return fresh
+
+
+def _row(taken: Taken, source: str, now: int) -> dict[str, Any]:
+    quote = taken.quote
+    return {
+        "id": taken.id,
+        "offer_id": taken.offer_id,
+        "source": source,
+        "sequence": quote.sequence,
+        "valid_from": quote.valid_from,
+        "valid_until": quote.valid_until,
+        "taken_at": now,
+        "prices": canonical(prices_values(quote.prices)).decode(),
+    }
+
+
+async def offer_or_404(conn: AsyncConnection, offer_id: str) -> OfferRow:
+    """The stored offer. Raises NotFound (`unknown_offer`)."""
+    row = await stored.get_offer(conn, offer_id)
+    if row is None:
+        raise NotFound(f"No offer {offer_id}. List the offers with GET /v1/offers.", code="unknown_offer")
+    return row

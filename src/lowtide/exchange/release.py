@@ -1,0 +1,228 @@
+"""Releasing: what waits is decided on again, when its time has come or when the book has changed."""
+
+from typing import Any
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from lowtide.exchange.award import (
+    Candidate,
+    NoPlace,
+    award_values,
+    candidates,
+    dumped,
+    start_attempt,
+    write_auction,
+)
+from lowtide.exchange.dispatch import Dispatcher, Job
+from lowtide.exchange.expire import expire, void
+from lowtide.exchange.hold import hold_values
+from lowtide.exchange.market import Market
+from lowtide.exchange.place import TRIES, inputs_for, with_usual_output
+from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
+from lowtide.market.book import Book
+from lowtide.market.record import AuctionIds, auction_key
+from lowtide.market.spot import Inputs
+from lowtide.market.states import TaskState
+from lowtide.market.task import Task, task_from_values
+from lowtide.store import events, money, tasks
+from lowtide.store.tables import TaskRow
+from lowtide.values.errors import InsufficientFunds
+from lowtide.values.ids import new_id
+
+BATCH = 32
+"""Tasks decided on in one commit of a sweep."""
+
+
+async def release_due(market: Market, dispatcher: Dispatcher) -> int:
+    """Decide again on held tasks whose release is due; how many there were."""
+    now, total = market.now(), 0
+    seed = await market.seeds.at(now)
+
+    async def unit(conn: AsyncConnection) -> tuple[int, list[Job]]:
+        due = await tasks.due_held(conn, now, BATCH)
+        return len(due), [
+            job for row in due if (job := await decide_again(conn, market, row, now, seed)) is not None
+        ]
+
+    while True:
+        found, jobs = await market.database.writer.write(unit)
+        for job in jobs:
+            dispatcher.start(market, job)
+        total += found
+        if found < BATCH:
+            return total
+
+
+async def review_waiting(market: Market, dispatcher: Dispatcher) -> int:
+    """After the book has changed: decide again on all that is queued or held; how many were released."""
+    now, released = market.now(), 0
+    seed = await market.seeds.at(now)
+    for waiting in (tasks.queued, tasks.held):
+        after = ""
+        while True:
+
+            async def unit(conn: AsyncConnection) -> tuple[str | None, list[Job]]:
+                found = await waiting(conn, after, BATCH)  # noqa: B023
+                jobs = [
+                    job
+                    for row in found
+                    if (job := await decide_again(conn, market, row, now, seed)) is not None
+                ]
+                return found[-1].id if len(found) == BATCH else None, jobs
+
+            last, jobs = await market.database.writer.write(unit)
+            for job in jobs:
+                dispatcher.start(market, job)
+            released += len(jobs)
+            if last is None:
+                break
+            after = last
+    return released
+
+
+async def decide_again(
+    conn: AsyncConnection, market: Market, row: TaskRow, now: int, seed: bytes
+) -> Job | None:
+    """Decide on a waiting task as of now and write what changed; the job to start where it was awarded.
+
+    A decision that changes nothing is not written to the log.
+    """
+    task = with_usual_output(market, task_from_values(row.id, orjson.loads(row.decided_as)))
+    if row.complete_by is not None and row.complete_by <= now:
+        await expire(conn, row, now)
+        return None
+    refused: tuple[int, ...] = ()
+    for _ in range(TRIES):
+        book, inputs = market.keeper.book, inputs_for(market, task, refused)
+        ids = AuctionIds(new_id("auc", now), task.id, now)
+        decision = decide(task, book, inputs, now, auction_key(seed, ids.id))
+        if decision.outcome != AWARDED:
+            await _wait_on(conn, market, row, task, book, inputs, ids, decision)
+            return None
+        try:
+            async with conn.begin_nested():
+                return await _release(conn, market, row, task, book, inputs, ids, decision)
+        except NoPlace as full:
+            refused = (*refused, full.row)
+        except InsufficientFunds:
+            await void(conn, row, TaskState.EXPIRED, "insufficient_funds", now)
+            return None
+    return None
+
+
+async def _release(
+    conn: AsyncConnection,
+    market: Market,
+    row: TaskRow,
+    task: Task,
+    book: Book,
+    inputs: Inputs,
+    ids: AuctionIds,
+    decision: Decision,
+) -> Job:
+    now, ladder = ids.as_of, candidates(decision, book, ids.as_of)
+    winner = ladder[0]
+    more = await _authorize_more(conn, row, winner, now)
+    await write_auction(conn, ids, task, book, inputs, decision)
+    changes: dict[str, Any] = {
+        "award": dumped(award_values(winner, decision.rule, decision.thin)),
+        "auction_id": ids.id,
+        "reason": None,
+        "attempts": row.attempts + 1,
+        "lease_owner": market.node,
+        "release_at": None,
+        "expires_at": None,
+        "authorized_nano": row.authorized_nano + more,
+    }
+    if row.hold:
+        changes["hold"] = dumped({**orjson.loads(row.hold), "released_at": now})
+    attempt = await start_attempt(conn, market, row.id, ids.id, row.attempts + 1, winner, now)
+    if row.state == TaskState.RUNNING:
+        version = await tasks.touch(conn, row.id, row.state, row.version, **changes)
+    else:
+        version = await tasks.move(conn, row.id, row.state, row.version, TaskState.RUNNING, **changes)
+    await events.add_events(
+        conn,
+        [
+            {
+                "task_id": row.id,
+                "kind": "task.running",
+                "at": now,
+                "data": dumped({"state": "running", "auction_id": ids.id}),
+            }
+        ],
+    )
+    payload = await tasks.payload(conn, row.id)
+    fresh = TaskRow(**(row.model_dump() | changes | {"state": str(TaskState.RUNNING), "version": version}))
+    posted = orjson.loads(row.posted)
+    most = int(posted.get("max_attempts") or market.rules.max_attempts)
+    return Job(
+        fresh,
+        task,
+        orjson.loads(payload.input if payload else "{}"),
+        ladder,
+        attempt,
+        max(most, attempt.number),
+    )
+
+
+async def _authorize_more(conn: AsyncConnection, row: TaskRow, winner: Candidate, now: int) -> int:
+    more = max(0, winner.most_nano - row.authorized_nano)
+    if more:
+        await money.raise_authorization(conn, row.account_id, row.id, 1_000 + row.version, more, now)
+    return more
+
+
+async def _wait_on(
+    conn: AsyncConnection,
+    market: Market,
+    row: TaskRow,
+    task: Task,
+    book: Book,
+    inputs: Inputs,
+    ids: AuctionIds,
+    decision: Decision,
+) -> None:
+    now = ids.as_of
+    if decision.outcome == HELD and decision.deferral is not None:
+        state, plan, old = TaskState.HELD, decision.deferral, orjson.loads(row.hold) if row.hold else {}
+        if row.state == state and old.get("slot") == plan.slot and old.get("expected") == plan.expected_nano:
+            return
+        hold = hold_values(decision, book, now)
+        hold |= {"since": old.get("since", now)} | (
+            {"immediate": old["immediate"]} if "immediate" in old else {}
+        )
+        changes: dict[str, Any] = {
+            "hold": dumped(hold),
+            "release_at": plan.release_at,
+            "reason": None,
+            "expires_at": None,
+        }
+    elif decision.outcome == QUEUED:
+        state = TaskState.QUEUED
+        if row.state == state:
+            return
+        changes = {"release_at": None, "reason": decision.code, "expires_at": row.complete_by or now}
+    else:
+        await write_auction(conn, ids, task, book, inputs, decision)
+        ended = TaskState.FAILED if row.state == TaskState.RUNNING else TaskState.UNFILLED
+        await void(conn, row, ended, decision.code or "unfilled", now, auction_id=ids.id)
+        return
+    await write_auction(conn, ids, task, book, inputs, decision)
+    changes["auction_id"] = ids.id
+    if row.state == state:
+        await tasks.touch(conn, row.id, row.state, row.version, **changes)
+    else:
+        await tasks.move(conn, row.id, row.state, row.version, state, lease_owner=None, **changes)
+    await events.add_events(
+        conn,
+        [
+            {
+                "task_id": row.id,
+                "kind": f"task.{state}",
+                "at": now,
+                "data": dumped({"state": str(state), "auction_id": ids.id, "reason": decision.code}),
+            }
+        ],
+    )

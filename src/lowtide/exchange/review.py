@@ -1,0 +1,94 @@
+"""Reviewing: a stored auction, decided again from its record, and the log as an export."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from lowtide.exchange.market import Market
+from lowtide.market.book import Book
+from lowtide.market.record import epoch_of
+from lowtide.market.replay import Replayed, replay
+from lowtide.store import auctions, log, seeds
+from lowtide.store import book as stored_book
+from lowtide.store.tables import AuctionRow, LogLine
+from lowtide.values.canonical import canonical
+from lowtide.values.errors import NotFound
+from lowtide.values.instants import HOUR_US
+
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """An auction with its record's line, the book it was decided on, and the replay."""
+
+    row: AuctionRow
+    line: LogLine
+    book: Book
+    replayed: Replayed
+
+
+async def review(market: Market, auction_id: str) -> Reviewed:
+    """Load an auction's record, rebuild its version of the book and decide again. Raises NotFound."""
+    async with market.database.read() as conn:
+        row = await auctions.get_auction(conn, auction_id)
+        lines = [] if row is None else await log.lines_of_auction(conn, auction_id)
+    record = next((line for line in lines if line.type == "auction"), None)
+    if row is None or record is None:
+        raise NotFound(f"No auction {auction_id}.")
+    version: int = orjson.loads(record.line)["book"]["version"]
+    book = await market.keeper.at(version)
+    return Reviewed(row, record, book, replay(record.line, book, await market.seeds.at(row.as_of)))
+
+
+async def export(market: Market) -> AsyncIterator[bytes]:
+    """The log as JSONL: each book line before its first use, the log's lines in leaf order, the finished hours' seeds.
+
+    Lines that the sealer has not numbered yet (a second's worth) are left for the next export.
+    """
+    told_version, after = 0, -1
+    async with market.database.read() as conn:
+        while True:
+            page = await log.stream(conn, after, _PAGE)
+            for line in page:
+                if line.type == "auction":
+                    version = orjson.loads(line.line)["book"]["version"]
+                    if version > told_version:
+                        async for text in _book_lines(conn, told_version, version):
+                            yield text
+                        told_version = version
+                yield line.line + b"\n"
+                after = line.leaf_index if line.leaf_index is not None else after
+            if len(page) < _PAGE:
+                break
+        for seed in await seeds.finished(conn, epoch_of(market.now())):
+            yield (
+                canonical(
+                    {
+                        "type": "seed",
+                        "hour": seed.hour,
+                        "until": seed.hour + HOUR_US,
+                        "seed": seed.seed.hex(),
+                        "hash": seed.hash.hex(),
+                    }
+                )
+                + b"\n"
+            )
+
+
+async def _book_lines(conn: AsyncConnection, after: int, upto: int) -> AsyncIterator[bytes]:
+    for line in await stored_book.lines_between(conn, after, upto):
+        yield (
+            canonical(
+                {
+                    "type": "row",
+                    "kind": line.kind,
+                    "row": line.row,
+                    "from_version": line.from_version,
+                    "line": line.line.decode(),
+                }
+            )
+            + b"\n"
+        )

@@ -1,0 +1,328 @@
+"""Settling: an attempt's end, the money it moved, and the task's next state, in one commit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from lowtide.exchange.award import Candidate, NoPlace, Started, award_values, dumped, raised, start_attempt
+from lowtide.exchange.market import Market
+from lowtide.exchange.observe import Observed
+from lowtide.market.book_lines import prices_from_values
+from lowtide.market.states import AttemptState, TaskState
+from lowtide.market.task import Task
+from lowtide.market.usage import Usage, charge
+from lowtide.store import attempts, capacity, events, log, money, tasks
+from lowtide.store.tables import Attempt, TaskRow
+from lowtide.values.canonical import canonical
+from lowtide.values.money import ceil_div
+from lowtide.wire.call import Answer, Failure, FailureKind
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """An attempt that came back: the task as this node holds it, and how long the call took (µs, measured)."""
+
+    row: TaskRow
+    task: Task
+    attempt: Started
+    took_us: int
+
+    @property
+    def ended_at(self) -> int:
+        """Market time of the end: the start plus the measured duration."""
+        return self.attempt.started_at + self.took_us
+
+
+async def settle_answer(market: Market, spent: Settlement, answer: Answer) -> None:
+    """An answer: the task has succeeded, what it used is captured, the rest voided.
+
+    Raises LostRace where the task was ended meanwhile; then nothing is written.
+    """
+    candidate, base_tokens = spent.attempt.candidate, ceil_div(spent.task.input_bytes, 4)
+    text = answer.message.get("content")
+    usage = answer.usage or Usage(base_tokens, ceil_div(len(str(text or "").encode()), 4))
+    cost = raised(charge(candidate.prices, usage), candidate.bid_nano, candidate.price_nano)
+
+    async def unit(conn: AsyncConnection) -> None:
+        await _end(conn, spent, AttemptState.ANSWERED, "answered", None, cost, usage)
+        await capacity.grow(conn, candidate.offer.id)
+        paid = min(cost, spent.row.authorized_nano)
+        tried = await attempts.of_task(conn, spent.row.id)
+        receipt = _receipt(market, spent, paid, usage, tried)
+        await tasks.set_result(
+            conn,
+            spent.row.id,
+            dumped(
+                {
+                    "output": answer.message,
+                    "finish_reason": answer.finish_reason,
+                    "latency_ms": answer.latency_ms,
+                    "usage": usage_values(usage),
+                    "usage_reported": answer.usage is not None,
+                    "model": answer.model,
+                }
+            ),
+        )
+        await _finish(conn, spent, TaskState.SUCCEEDED, None, cost, receipt)
+
+    await market.database.writer.write(unit)
+    market.task_types.note(spent.task.type, usage.output, cost)
+    market.observations.note(
+        candidate.offer.id,
+        Observed(True, answer.latency_ms, usage.input, base_tokens, usage.output, spent.task.usual_output),
+        spent.ended_at,
+    )
+
+
+async def settle_failure(
+    market: Market, spent: Settlement, failure: Failure, upcoming: Candidate
+) -> Started | None:
+    """A provider's failure: the attempt ends and the next one starts, in one commit. None where `upcoming` is full.
+
+    Raises LostRace where the task was ended meanwhile, InsufficientFunds where the next bid cannot be authorized.
+    """
+
+    async def unit(conn: AsyncConnection) -> Started:
+        await _fail(conn, spent, failure)
+        more = upcoming.most_nano - spent.row.authorized_nano
+        if more > 0:
+            await money.raise_authorization(
+                conn, spent.row.account_id, spent.row.id, spent.attempt.number, more, spent.ended_at
+            )
+        started = await start_attempt(
+            conn,
+            market,
+            spent.row.id,
+            spent.row.auction_id or "",
+            spent.attempt.number + 1,
+            upcoming,
+            spent.ended_at,
+        )
+        await tasks.touch(
+            conn,
+            spent.row.id,
+            spent.row.state,
+            spent.row.version,
+            attempts=started.number,
+            award=dumped(award_values(upcoming, "posted")),
+            authorized_nano=spent.row.authorized_nano + max(0, more),
+        )
+        await events.add_events(
+            conn,
+            [
+                {
+                    "task_id": spent.row.id,
+                    "kind": "attempt.failed",
+                    "at": spent.ended_at,
+                    "data": dumped(
+                        {
+                            "offer_id": spent.attempt.candidate.offer.id,
+                            "outcome": failure.kind,
+                            "next": upcoming.offer.id,
+                        }
+                    ),
+                }
+            ],
+        )
+        return started
+
+    try:
+        started = await market.database.writer.write(unit)
+    except NoPlace:
+        return None
+    spent.row.authorized_nano = max(spent.row.authorized_nano, upcoming.most_nano)
+    await _note_failure(market, spent, failure)
+    return started
+
+
+async def settle_exhausted(market: Market, spent: Settlement, failure: Failure) -> None:
+    """The task ends without an answer: `expired` where its deadline has come, else `failed`; all money is voided."""
+    deadline = spent.task.constraints.complete_by
+    late = deadline is not None and spent.ended_at >= deadline
+    state = TaskState.EXPIRED if late else TaskState.FAILED
+    reason = "outage" if late and failure.provider_fault else str(failure.kind)
+
+    async def unit(conn: AsyncConnection) -> None:
+        await _fail(conn, spent, failure)
+        receipt = _receipt(market, spent, 0, None, await attempts.of_task(conn, spent.row.id))
+        await _finish(conn, spent, state, reason, 0, receipt)
+
+    await market.database.writer.write(unit)
+    await _note_failure(market, spent, failure)
+
+
+async def _note_failure(market: Market, spent: Settlement, failure: Failure) -> None:
+    offer_id = spent.attempt.candidate.offer.id
+    if failure.provider_fault and market.observations.note(offer_id, Observed(False), spent.ended_at):
+        await market.seal_conditions([offer_id], spent.ended_at, at_once=True)
+
+
+async def _fail(conn: AsyncConnection, spent: Settlement, failure: Failure) -> None:
+    await _end(conn, spent, AttemptState.FAILED, str(failure.kind), failure.detail, 0, None)
+    if failure.kind is FailureKind.RATE_LIMITED:
+        await capacity.shrink(conn, spent.attempt.candidate.offer.id)
+
+
+async def _end(
+    conn: AsyncConnection,
+    spent: Settlement,
+    state: AttemptState,
+    outcome: str,
+    detail: str | None,
+    cost_nano: int,
+    usage: Usage | None,
+) -> None:
+    ended = await attempts.end_attempt(
+        conn,
+        spent.attempt.id,
+        state,
+        outcome=outcome,
+        detail=detail,
+        cost_nano=cost_nano,
+        ended_at=spent.ended_at,
+        usage=None if usage is None else dumped(usage_values(usage)),
+    )
+    if ended:
+        await capacity.release(conn, spent.attempt.candidate.offer.id)
+
+
+async def _finish(
+    conn: AsyncConnection,
+    spent: Settlement,
+    state: TaskState,
+    reason: str | None,
+    captured_nano: int,
+    receipt: dict[str, Any],
+) -> None:
+    row = spent.row
+    await tasks.move(
+        conn,
+        row.id,
+        row.state,
+        row.version,
+        state,
+        reason=reason,
+        receipt=dumped(receipt),
+        finished_at=spent.ended_at,
+        lease_owner=None,
+    )
+    await money.settle(
+        conn,
+        row.account_id,
+        row.id,
+        0,
+        captured_nano,
+        row.authorized_nano,
+        spent.attempt.candidate.offer.provider,
+        spent.ended_at,
+    )
+    await events.add_events(
+        conn,
+        [
+            {
+                "task_id": row.id,
+                "kind": f"task.{state}",
+                "at": spent.ended_at,
+                "data": dumped({"state": str(state), "reason": reason, "paid": receipt["paid"]}),
+            }
+        ],
+    )
+    await log.append(conn, "settlement", row.auction_id, settlement_line(row, state, receipt, spent.ended_at))
+
+
+def settlement_line(row: TaskRow, state: str, receipt: dict[str, Any], at: int) -> bytes:
+    """The log's line of a task's end: it names the auction and touches no record."""
+    return canonical(
+        {
+            "type": "settlement",
+            "auction_id": row.auction_id,
+            "task_id": row.id,
+            "state": str(state),
+            "at": at,
+            "paid": receipt["paid"],
+            "list": receipt["list"],
+            "immediate": receipt["immediate"],
+            "attempts": [[a["offer_id"], a["outcome"], a["cost"]] for a in receipt["attempts"]],
+        }
+    )
+
+
+def usage_values(usage: Usage) -> dict[str, int]:
+    """The JSON form of a usage, tokens."""
+    return {
+        "input_tokens": usage.input,
+        "output_tokens": usage.output,
+        "cached_tokens": usage.cached,
+        "cache_write_tokens": usage.cache_write,
+        "reasoning_tokens": usage.reasoning,
+    }
+
+
+def _receipt(
+    market: Market, spent: Settlement, paid: int, usage: Usage | None, tried: list[Attempt]
+) -> dict[str, Any]:
+    """The task's account, nano-USD: all of it compares the actual usage (API.md, receipt)."""
+    row, candidate = spent.row, spent.attempt.candidate
+    hold = orjson.loads(row.hold) if row.hold else None
+    immediate = list_cost = None
+    if usage is not None:
+        list_cost = _list_cost(market, candidate, usage)
+        arrival = None if hold is None else hold.get("immediate")
+        immediate = paid if arrival is None else charge(prices_from_values(arrival["prices"]), usage)
+    deadline = spent.task.constraints.complete_by
+    return receipt_values(
+        row,
+        tried,
+        paid,
+        list_cost,
+        immediate,
+        status="captured" if usage is not None else "voided",
+        deadline_met=None if deadline is None else usage is not None and spent.ended_at <= deadline,
+        held_us=0 if hold is None else max(0, hold.get("released_at", spent.ended_at) - row.created_at),
+    )
+
+
+def receipt_values(
+    row: TaskRow,
+    tried: list[Attempt],
+    paid: int,
+    list_cost: int | None,
+    immediate: int | None,
+    *,
+    status: str,
+    deadline_met: bool | None,
+    held_us: int,
+) -> dict[str, Any]:
+    """The receipt as the task keeps it; money in nano-USD, None where there is nothing to compare."""
+    return {
+        "status": status,
+        "authorized": row.authorized_nano,
+        "paid": paid,
+        "list": list_cost,
+        "immediate": immediate,
+        "saved": None if immediate is None else immediate - paid,
+        "deadline_met": deadline_met,
+        "held_ms": held_us // 1_000,
+        "attempts": [
+            {
+                "offer_id": a.offer_id,
+                "provider": a.provider,
+                "outcome": a.outcome or a.state,
+                "cost": a.cost_nano,
+                "possibly_billed_twice": a.possibly_billed_twice,
+            }
+            for a in tried
+        ],
+    }
+
+
+def _list_cost(market: Market, candidate: Candidate, usage: Usage) -> int:
+    """The usage at the dearest price that the model's standard lane asks at this provider in the days ahead."""
+    offer, book = candidate.offer, market.keeper.book
+    number = book.row_of_key.get(
+        (offer.provider, offer.upstream_model, "standard", offer.variant), candidate.row
+    )
+    known = [charge(quote.prices, usage) for quote in book.rows[number].quotes if quote.prices.known]
+    return max(known, default=charge(candidate.prices, usage))

@@ -1,0 +1,106 @@
+"""What must happen by the clock. Each sweep asks the tables what is due; a timer only says when to look."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from lowtide.exchange.dispatch import Dispatcher
+from lowtide.exchange.expire import expire_due
+from lowtide.exchange.market import Market
+from lowtide.exchange.recover import recover, sign_of_life
+from lowtide.exchange.release import release_due, review_waiting
+from lowtide.store import duties, idempotency, log
+from lowtide.store.rows import LostRace
+from lowtide.values.instants import DAY_US, SECOND_US
+
+LEAF_LEASE_US = 5 * SECOND_US
+LEAVES = 2_000
+KEYS_KEPT_US = 2 * DAY_US
+_log = structlog.get_logger()
+
+
+class Sweeps:
+    """The sweeps of one node, by name with their interval in seconds of real time."""
+
+    def __init__(
+        self, market: Market, dispatcher: Dispatcher, refresh: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        self._market, self._dispatcher, self._refresh = market, dispatcher, refresh
+        self._reviewed_version = 0
+
+    def ticks(self) -> dict[str, tuple[Callable[[], Awaitable[None]], float]]:
+        """Each sweep and how often it looks."""
+        found: dict[str, tuple[Callable[[], Awaitable[None]], float]] = {
+            "release": (self.release, 0.5),
+            "number_leaves": (self.number_leaves, 0.5),
+            "conditions": (self.conditions, 5.0),
+            "life": (self.life, 4.0),
+            "recover": (self.take_over, 5.0),
+            "forget": (self.forget, 3_600.0),
+        }
+        if self._market.database.dialect != "sqlite":
+            found["follow"] = (self._market.keeper.follow, 0.5)
+        if self._refresh is not None:
+            found["refresh"] = (self._refresh, 3_600.0)
+        return found
+
+    async def release(self) -> None:
+        """Run what is due, decide again on what waits once the book has changed, end what is over."""
+        market = self._market
+        await release_due(market, self._dispatcher)
+        await expire_due(market)
+        if market.keeper.book.version != self._reviewed_version:
+            self._reviewed_version = market.keeper.book.version
+            await review_waiting(market, self._dispatcher)
+
+    async def number_leaves(self) -> None:
+        """Number committed log lines: a duty, so that one node does it."""
+        market, real_now = self._market, _wall_us()
+        mine = await market.database.writer.write(
+            lambda conn: duties.take_or_renew(conn, "number_leaves", market.node, real_now, LEAF_LEASE_US)
+        )
+        while (
+            mine
+            and await market.database.writer.write(lambda conn: log.number_leaves(conn, LEAVES)) == LEAVES
+        ):
+            continue
+
+    async def conditions(self) -> None:
+        """Seal what was observed where it has moved, and let open circuits be probed."""
+        market, now = self._market, self._market.now()
+        probes = market.observations.probe_due(now)
+        if probes:
+            await market.seal_conditions(probes, now, at_once=True)
+        await market.seal_conditions(market.observations.known(), now)
+
+    async def life(self) -> None:
+        """Show that this node lives."""
+        await sign_of_life(self._market, _wall_us())
+
+    async def take_over(self) -> None:
+        """Take over what dead nodes left."""
+        await recover(self._market, self._dispatcher, _wall_us())
+
+    async def forget(self) -> None:
+        """Forget idempotency keys after two days."""
+        before = self._market.now() - KEYS_KEPT_US
+        await self._market.database.writer.write(lambda conn: idempotency.forget_before(conn, before))
+
+
+def guarded(name: str, sweep: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """The sweep for a timer: a fault is logged once here, and the next tick tries again."""
+
+    async def run() -> None:
+        try:
+            await sweep()
+        except LostRace:
+            _log.info("sweep_lost_a_race", sweep=name)
+        except Exception as fault:
+            _log.error("sweep_failed", sweep=name, exc_info=fault)
+
+    return run
+
+
+def _wall_us() -> int:
+    return time.time_ns() // 1_000

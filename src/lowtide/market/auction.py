@@ -1,0 +1,126 @@
+"""The auction: `decide` is the one function that live service, replay, what-if, backtest and demo call."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lowtide.market.book import Book
+from lowtide.market.deferral.known import Deferral, wait_for_known_price
+from lowtide.market.eligibility import LossReason, Reasons, passes
+from lowtide.market.rules import RULES
+from lowtide.market.rules.payment import Standing
+from lowtide.market.spot import Inputs, RankedBid, Spot, clear
+from lowtide.market.task import Task
+from lowtide.values.instants import MINUTE_US
+
+CORE = 1
+"""Raised when the same inputs decide otherwise than before."""
+AWARDED, HELD, QUEUED, UNFILLED = "awarded", "held", "queued", "unfilled"
+QUEUE_US = MINUTE_US
+"""How long a task without a deadline waits for a bid, unless set otherwise."""
+NO_OFFERS = "no_offers"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided, and everything that a record keeps of it.
+
+    `top`: the best bids still in, by rank (failover runs down this list). `reasons`: one int8 a row, 0 for the winner,
+    and for all that are still in where the task is held. `code` is what decided a queued or unfilled task, `nearest`
+    the row that came closest. Money in nano-USD, `price_nano` what the winner is paid for the expected usage.
+    """
+
+    outcome: str
+    winner: RankedBid | None
+    price_nano: int | None
+    rule: str
+    thin: bool
+    top: tuple[RankedBid, ...]
+    reasons: Reasons
+    deferral: Deferral | None
+    code: str | None
+    nearest: int | None
+    spot: Spot
+
+
+def decide(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes) -> Decision:
+    """Award the task to the best bid, hold it for a better price that is sure to come, queue it, or say nobody can.
+
+    Pure: the same arguments give the same decision on any machine. `as_of` in µs UTC.
+    """
+    spot = clear(task, book, inputs, as_of, auction_key)
+    deferral = None
+    if task.constraints.complete_by is not None:
+        deferral = wait_for_known_price(task, book, inputs, as_of, auction_key, spot)
+    if deferral is not None:
+        return Decision(
+            HELD, None, None, inputs.rule, False, spot.top, spot.reason, deferral, None, None, spot
+        )
+    if spot.top:
+        return _award(task, book, inputs, spot)
+    return _nobody(task, spot)
+
+
+def _award(task: Task, book: Book, inputs: Inputs, spot: Spot) -> Decision:
+    winner = spot.top[0]
+    offer = book.rows[winner.row].offer
+    rule = inputs.rule if offer.settles and offer.id != task.objective.fallback else "posted"
+    payment = RULES[rule](
+        Standing(
+            winner.bid_nano,
+            winner.worst_nano,
+            winner.score_nano,
+            spot.top[1].score_nano if len(spot.top) > 1 else None,
+            spot.reserve_nano,
+            task.constraints.max_cost_nano,
+        )
+    )
+    return Decision(
+        AWARDED,
+        winner,
+        payment.price_nano,
+        rule,
+        payment.thin,
+        spot.top,
+        losing(spot, winner),
+        None,
+        None,
+        None,
+        spot,
+    )
+
+
+def losing(spot: Spot, winner: RankedBid) -> Reasons:
+    """Every row's one reason once the winner is known: the others still in are outbid or lost the tie."""
+    final = spot.reason.copy()
+    still_in = spot.reason == 0
+    final[still_in] = LossReason.OUTBID
+    if len(spot.top) > 1 and spot.top[1].score_nano == winner.score_nano:
+        final[still_in & (spot.score == winner.score_nano)] = LossReason.LOST_TIE
+    final[winner.row] = LossReason.NONE
+    return final
+
+
+def _nobody(task: Task, spot: Spot) -> Decision:
+    """Queued if some reason passes with time, else unfilled; decided by the reason of the bid that came furthest."""
+    has_deadline = task.constraints.complete_by is not None
+    if not len(spot.reason):
+        return Decision(UNFILLED, None, None, "posted", False, (), spot.reason, None, NO_OFFERS, None, spot)
+    present = np.unique(spot.reason).tolist()
+    waiting = [reason for reason in present if passes(reason, has_deadline=has_deadline)]
+    furthest = max(present)
+    rows = np.flatnonzero(spot.reason == furthest)
+    nearest = int(rows[np.argmin(spot.bids.expected[rows])])
+    return Decision(
+        QUEUED if waiting else UNFILLED,
+        None,
+        None,
+        "posted",
+        False,
+        (),
+        spot.reason,
+        None,
+        LossReason(max(waiting) if waiting else furthest).code,
+        nearest,
+        spot,
+    )

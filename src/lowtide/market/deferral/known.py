@@ -1,0 +1,108 @@
+"""Waiting for a price that is already posted: tariffs and forward quotes are exact knowledge."""
+
+import hashlib
+from dataclasses import dataclass
+
+from lowtide.market.book import Book
+from lowtide.market.deferral.safety import latest_start, rescue_fits
+from lowtide.market.spot import Inputs, RankedBid, Spot, clear
+from lowtide.market.task import Task
+from lowtide.values.instants import MINUTE_US, SECOND_US
+
+POLICY = "known_price"
+_MOST_SPREAD_US = 10 * MINUTE_US
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """A decision to wait. Instants in µs, money in nano-USD.
+
+    `reservation_nano`: a bid of today's winner at or under it would end the wait. `price_now_nano` is None where
+    nobody can serve now.
+    """
+
+    policy: str
+    slot: int
+    row: int
+    price_now_nano: int | None
+    expected_nano: int
+    reservation_nano: int
+    release_at: int
+    latest_start: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    at: int
+    ends: int
+    best: RankedBid
+    value_nano: int
+    latest: int
+
+
+def wait_for_known_price(
+    task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes, spot: Spot
+) -> Deferral | None:
+    """The cheapest admissible slot among the posted price steps, if it beats running now and a rescue will fit.
+
+    A slot's value is the best score there less what waiting costs (`per_second`). None: run now, or queue.
+    """
+    slot = _best_slot(task, book, inputs, as_of, auction_key, spot)
+    if slot is None:
+        return None
+    if spot.top:
+        if slot.value_nano <= spot.top[0].score_nano:
+            return None
+        spot_then = clear(task, book, _later(inputs), slot.latest, auction_key)
+        if not rescue_fits(task, book, inputs, slot.latest, spot_then):
+            return None
+    now = spot.top[0] if spot.top else None
+    reservation = slot.best.bid_nano if now is None else now.bid_nano - (slot.value_nano - now.score_nano)
+    return Deferral(
+        POLICY,
+        slot.at,
+        slot.best.row,
+        None if now is None else now.bid_nano,
+        slot.best.bid_nano,
+        reservation,
+        slot.at + _spread(task, slot, auction_key),
+        slot.latest,
+    )
+
+
+def _best_slot(
+    task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes, spot: Spot
+) -> _Slot | None:
+    complete_by = task.constraints.complete_by
+    if complete_by is None:
+        return None
+    latest_now = latest_start(task, book, spot)
+    steps = book.steps_between(as_of, complete_by if latest_now is None else latest_now)
+    best: _Slot | None = None
+    for index, at in enumerate(steps):
+        then = clear(task, book, _later(inputs), at, auction_key)
+        latest = latest_start(task, book, then) if latest_now is None else latest_now
+        if not then.top or latest is None or at > latest:
+            continue
+        value = then.top[0].score_nano - _waiting_cost(task, at - as_of)
+        if best is None or value > best.value_nano:
+            ends = min(steps[index + 1], latest) if index + 1 < len(steps) else latest
+            best = _Slot(at, ends, then.top[0], value, latest)
+    return best
+
+
+def _later(inputs: Inputs) -> Inputs:
+    """Places that are full now will have freed by then."""
+    return Inputs(inputs.rule, (), inputs.reference_cost_nano)
+
+
+def _waiting_cost(task: Task, wait_us: int) -> int:
+    return -(-task.objective.per_second_nano * wait_us // SECOND_US)
+
+
+def _spread(task: Task, slot: _Slot, auction_key: bytes) -> int:
+    """A tenth of the slot at most, by the auction's key, so that held tasks don't wake together; none if time costs."""
+    width = min((slot.ends - slot.at) // 10, _MOST_SPREAD_US)
+    if task.objective.per_second_nano or width <= 0:
+        return 0
+    return int.from_bytes(hashlib.sha256(auction_key + b"release").digest()[:8], "big") % width

@@ -1,0 +1,232 @@
+"""What a decision looked like from each bid's side, made when somebody reads; never stored."""
+
+from dataclasses import dataclass
+
+from lowtide.market.auction import AWARDED, HELD, NO_OFFERS, QUEUED, Decision
+from lowtide.market.bid import input_tokens
+from lowtide.market.book import GENERAL, Book, quality_in
+from lowtide.market.columns import full
+from lowtide.market.deferral.known import Deferral
+from lowtide.market.eligibility import LossReason, answer_ms, completion_p99_ms
+from lowtide.market.offer import Offer
+from lowtide.market.quote import Prices
+from lowtide.market.reputation import lower_bound_ppm
+from lowtide.market.spot import best_rows
+from lowtide.market.task import Task
+from lowtide.values.instants import rfc3339
+from lowtide.values.money import usd
+
+_PRICED = {
+    LossReason.NONE,
+    LossReason.OUTBID,
+    LossReason.LOST_TIE,
+    LossReason.OVER_BUDGET,
+    LossReason.BELOW_RESERVE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BidView:
+    """One bid as reviewed. Money in nano-USD, quality in ppm, latency of the whole answer in ms.
+
+    `rank` among the bids that were still in; `min_to_win_nano` the price at which the bid would have tied, None where
+    no price would have done.
+    """
+
+    row: int
+    offer: Offer
+    prices: Prices | None
+    bid_nano: int | None
+    worst_nano: int | None
+    claimed_ppm: int | None
+    verified_ppm: int
+    lower_bound_ppm: int
+    samples_milli: int
+    p50_ms: int
+    p95_ms: int
+    completion_p99_ms: int
+    eligible: bool
+    loss_reason: str | None
+    score_nano: int | None
+    rank: int | None
+    min_to_win_nano: int | None
+
+
+def bid_views(task: Task, book: Book, as_of: int, auction_key: bytes, decision: Decision) -> list[BidView]:
+    """Every bid of a decision: those still in by rank, then the others by how far they came."""
+    spot = decision.spot
+    ranked = best_rows(book, spot.reason, spot.score, auction_key, len(book))
+    rank = {row: number + 1 for number, row in enumerate(ranked)}
+    output = full(spot.bids.expected_output, len(book))
+    p50 = answer_ms(book.columns.first_token_p50, output, book.columns.us_per_token)
+    p95 = answer_ms(book.columns.first_token_p95, output, book.columns.us_per_token)
+    p99 = completion_p99_ms(book, spot.bids)
+    views = []
+    for number, row in enumerate(book.rows):
+        reason = LossReason(int(decision.reasons[number]))
+        quote = book.quote_at(number, as_of)
+        priced = quote is not None and quote.prices.known and not row.offer.withdrawn
+        mean, weight = quality_in(row.conditions, task.domain)
+        views.append(
+            BidView(
+                number,
+                row.offer,
+                None if quote is None else quote.prices,
+                int(spot.bids.expected[number]) if priced else None,
+                int(spot.bids.worst[number]) if priced else None,
+                _claimed(row.offer, task.domain),
+                mean,
+                lower_bound_ppm(mean, weight, task.constraints.z_ppm),
+                weight,
+                int(p50[number]),
+                int(p95[number]),
+                int(p99[number]),
+                int(spot.reason[number]) == 0,
+                None if reason == LossReason.NONE else reason.code,
+                int(spot.score[number]) if priced else None,
+                rank.get(number),
+                min_to_win(task, decision, number) if priced else None,
+            )
+        )
+    views.sort(
+        key=lambda view: (
+            view.rank is None,
+            view.rank or 0,
+            -int(spot.reason[view.row]),
+            view.bid_nano or 0,
+            view.row,
+        )
+    )
+    return views
+
+
+def min_to_win(task: Task, decision: Decision, row: int) -> int | None:
+    """The bid (nano-USD) at which the row would have tied with the best other one, within the budget.
+
+    None where price is not what it lost on, where nothing decides the price, or where not even a free bid would do.
+    """
+    spot = decision.spot
+    if LossReason(int(decision.reasons[row])) not in _PRICED or not spot.top:
+        return None
+    others = [bid.score_nano for bid in spot.top if bid.row != row][:1]
+    against = others if spot.reserve_nano is None else [*others, spot.reserve_nano]
+    bid, worst, budget = (
+        int(spot.bids.expected[row]),
+        int(spot.bids.worst[row]),
+        task.constraints.max_cost_nano,
+    )
+    ceiling = None if budget is None else (budget if worst == 0 else bid * budget // worst)
+    if not against:
+        return ceiling
+    tie = int(spot.score[row]) + bid - max(against)
+    price = tie if ceiling is None else min(tie, ceiling)
+    return price if price >= 0 else None
+
+
+def explanation(task: Task, book: Book, decision: Decision) -> str:
+    """One or two sentences that say why it ended so."""
+    lost = _lost(decision)
+    if decision.outcome == AWARDED and decision.winner is not None:
+        winner = book.rows[decision.winner.row].offer
+        text = f"{_name(winner)} won with a bid of ${usd(decision.winner.bid_nano)}"
+        if len(decision.top) > 1:
+            second = decision.top[1]
+            lead = decision.winner.score_nano - second.score_nano
+            text += (
+                f", ahead of {_name(book.rows[second.row].offer)} by ${usd(lead)} of surplus"
+                if lead
+                else f", by lot: {_name(book.rows[second.row].offer)} offered exactly as much"
+            )
+        else:
+            text += ", the only bid that met every limit"
+        if decision.price_nano != decision.winner.bid_nano:
+            text += f"; it is paid ${usd(decision.price_nano or 0)} ({decision.rule})"
+        return text + "." + lost
+    if decision.outcome == HELD and decision.deferral is not None:
+        return held_because(book, decision.deferral) + lost
+    if decision.code == NO_OFFERS or decision.nearest is None:
+        return "The market has no offers. Register a provider, an offer and a quote first."
+    nearest = _name(book.rows[decision.nearest].offer)
+    if decision.outcome == QUEUED:
+        return f"No bid can win now ({decision.code}), but that passes; the nearest was {nearest}. It waits for one.{lost}"
+    return f"No offer can serve this task: the nearest, {nearest}, lost on {decision.code}.{lost}"
+
+
+def held_because(book: Book, plan: Deferral) -> str:
+    """Why a task waits, until when, and when it starts at the latest."""
+    then = (
+        f"{_name(book.rows[plan.row].offer)} is to cost ${usd(plan.expected_nano)} from {rfc3339(plan.slot)}"
+    )
+    now = (
+        "Nobody can serve it now"
+        if plan.price_now_nano is None
+        else f"The best bid now is ${usd(plan.price_now_nano)}"
+    )
+    return (
+        f"{now}; {then}, so it waits until {rfc3339(plan.release_at)}. It starts by "
+        f"{rfc3339(plan.latest_start)} at the latest, to be done in time."
+    )
+
+
+def why_not(task: Task, book: Book, decision: Decision, view: BidView) -> str:
+    """One sentence on why an offer did not win and what it would have had to bid, or to prove."""
+    limits, reason, name = task.constraints, view.loss_reason, _name(view.offer)
+    if reason is None:
+        return (
+            f"{name} won."
+            if decision.outcome == AWARDED
+            else f"{name} is still in: the task is {decision.outcome}."
+        )
+    texts = {
+        "quality_below_floor": f"its verified quality is {view.lower_bound_ppm / 1e6:.4f} at the task's confidence, "
+        f"and the floor is {(limits.min_quality_ppm or 0) / 1e6:.4f}: it must prove that much",
+        "too_slow": f"its p95 answer takes {view.p95_ms} ms, and the limit is {limits.max_latency_ms} ms",
+        "too_late": f"its p99 completion of {view.completion_p99_ms} ms does not fit before the deadline",
+        "over_budget": f"its worst case is ${usd(view.worst_nano or 0)}, and the budget is ${usd(limits.max_cost_nano or 0)}",
+        "below_reserve": "it leaves the requester less than the reserve",
+        "outbid": "another bid left the requester more",
+        "lost_tie": "an equal bid won the lot",
+        "context_too_long": f"about {_tokens(task, book, view.row)} input tokens and the answer exceed its context window "
+        f"of {view.offer.context_window} tokens",
+        "output_too_long": f"the task asks for up to {task.max_output} output tokens, and it gives {view.offer.max_output_tokens}",
+        "no_valid_quote": "no quote of it covers that instant: push one",
+        "unpriced": "its input or output price is unknown: push a quote with both",
+        "no_capacity": "it had no free place",
+        "circuit_open": "it failed too often lately; it is probed again soon",
+    }
+    text = f"{name} lost ({reason}): {texts.get(reason, 'it does not offer what the task needs')}."
+    if reason in ("outbid", "over_budget", "below_reserve", "lost_tie"):
+        text += (
+            f" A bid of ${usd(view.min_to_win_nano)} would have tied."
+            if view.min_to_win_nano is not None
+            else " No price of its own would have won."
+        )
+    return text
+
+
+def _lost(decision: Decision) -> str:
+    counts: dict[str, int] = {}
+    for reason in decision.reasons.tolist():
+        if reason not in (LossReason.NONE, LossReason.OUTBID, LossReason.LOST_TIE):
+            code = LossReason(reason).code
+            counts[code] = counts.get(code, 0) + 1
+    if not counts:
+        return ""
+    named = ", ".join(
+        f"{count} {code}" for code, count in sorted(counts.items(), key=lambda pair: -pair[1])[:4]
+    )
+    return f" Ruled out: {named}."
+
+
+def _claimed(offer: Offer, domain: str) -> int | None:
+    claims = {claim.domain: claim.quality_ppm for claim in offer.claims}
+    return claims.get(domain, claims.get(GENERAL, claims.get("general")))
+
+
+def _tokens(task: Task, book: Book, row: int) -> int:
+    return input_tokens(task, book.rows[row].conditions.token_ratio_ppm)  # type: ignore[return-value]
+
+
+def _name(offer: Offer) -> str:
+    lane = "" if offer.lane == "standard" else f" ({offer.lane})"
+    return f"{offer.provider}'s {offer.model}{lane}"

@@ -1,0 +1,81 @@
+"""The record of an auction: about 1 KB, however many offers, from which it can be decided again."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lowtide.market.auction import CORE, Decision
+from lowtide.market.book import Book
+from lowtide.market.eligibility import LossReason
+from lowtide.market.spot import Inputs
+from lowtide.market.task import Task, task_values
+from lowtide.values.canonical import canonical
+from lowtide.values.instants import HOUR_US
+
+
+@dataclass(frozen=True, slots=True)
+class AuctionIds:
+    """What names an auction: its id, kind (`spot`) and the instant (µs) as of which it was decided."""
+
+    id: str
+    task_id: str
+    as_of: int
+    kind: str = "spot"
+
+
+def epoch_of(as_of: int) -> int:
+    """The hour (µs of its start) whose seed breaks ties at an instant."""
+    return as_of - as_of % HOUR_US
+
+
+def auction_key(epoch_seed: bytes, auction_id: str) -> bytes:
+    """HMAC-SHA-256(epoch seed, auction id): the randomness of one auction (MARKET.md section 5)."""
+    return hmac.digest(epoch_seed, auction_id.encode(), "sha256")
+
+
+def record_line(ids: AuctionIds, task: Task, book: Book, inputs: Inputs, decision: Decision) -> bytes:
+    """The canonical JSON line that goes into the log. No prompt, label or user name is in it."""
+    counts = np.bincount(decision.reasons, minlength=1)
+    deferral = decision.deferral
+    record: dict[str, Any] = {
+        "type": "auction",
+        "core": CORE,
+        "id": ids.id,
+        "kind": ids.kind,
+        "task_id": ids.task_id,
+        "as_of": ids.as_of,
+        "book": {"version": book.version, "digest": book.digest.hex()},
+        "rule": decision.rule,
+        "settlement": "fixed",
+        "task": task_values(task),
+        "inputs": {
+            "rule": inputs.rule,
+            "refused": list(inputs.refused),
+            "reference_cost": inputs.reference_cost_nano,
+        },
+        "outcome": decision.outcome,
+        "winner": None if decision.winner is None else book.rows[decision.winner.row].offer.id,
+        "price": decision.price_nano,
+        "thin": int(decision.thin),
+        "code": decision.code,
+        "nearest": decision.nearest,
+        "top": [[bid.row, bid.score_nano, bid.bid_nano] for bid in decision.top],
+        "reasons": {LossReason(code).code: int(counts[code]) for code in np.flatnonzero(counts).tolist()},
+        "reasons_digest": hashlib.sha256(decision.reasons.tobytes()).hexdigest(),
+        "deferral": None
+        if deferral is None
+        else {
+            "policy": deferral.policy,
+            "slot": deferral.slot,
+            "row": deferral.row,
+            "price_now": deferral.price_now_nano,
+            "expected": deferral.expected_nano,
+            "reservation": deferral.reservation_nano,
+            "release_at": deferral.release_at,
+            "latest_start": deferral.latest_start,
+        },
+    }
+    return canonical(record)

@@ -1,0 +1,92 @@
+"""One task's bids at one instant: costs, reasons, scores, and the ten best in order."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from lowtide.market.bid import Bids, bids
+from lowtide.market.book import Book
+from lowtide.market.columns import Ints, PriceColumns
+from lowtide.market.eligibility import LossReason, Reasons, reasons
+from lowtide.market.scoring import reserve, scores
+from lowtide.market.task import Task
+
+TOP = 10
+_NO_SCORE = np.int64(-(2**62))
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a decision rests on besides task and book. Absent means the behaviour before it existed.
+
+    `rule` is how winners that settle through us are paid; `refused` are rows whose reservation failed;
+    `reference_cost_nano` is the task type's trailing median price, 0 until 20 are known.
+    """
+
+    rule: str = "posted"
+    refused: tuple[int, ...] = ()
+    reference_cost_nano: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RankedBid:
+    """A bid still in, by rank: row, score, expected and worst cost (nano-USD)."""
+
+    row: int
+    score_nano: int
+    bid_nano: int
+    worst_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """The state of one auction before it is decided. `reason` is 0 for bids still in."""
+
+    prices: PriceColumns
+    bids: Bids
+    reason: Reasons
+    score: Ints
+    reserve_nano: int | None
+    top: tuple[RankedBid, ...]
+
+
+def clear(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes) -> Spot:
+    """Cost, judge, score and rank every bid for a task at an instant (µs)."""
+    prices = book.prices_at(as_of)
+    costs = bids(task, book.columns, prices)
+    reason = reasons(task, book, prices, costs, as_of, inputs.refused)
+    score = scores(task, book, costs, inputs.reference_cost_nano)
+    least = reserve(task, book, score, reason)
+    if least is not None:
+        reason[(score < least) & (reason == 0)] = LossReason.BELOW_RESERVE
+    rows = best_rows(book, reason, score, auction_key, TOP)
+    top = tuple(
+        RankedBid(row, int(score[row]), int(costs.expected[row]), int(costs.worst[row])) for row in rows
+    )
+    return Spot(prices, costs, reason, score, least, top)
+
+
+def best_rows(book: Book, reason: Reasons, score: Ints, auction_key: bytes, count: int) -> list[int]:
+    """The rows still in with the highest scores, best first; equal scores in order of `tie_hash`."""
+    offered = np.where(reason == 0, score, _NO_SCORE)
+    if len(offered) > count:
+        floor = max(np.partition(offered, len(offered) - count)[len(offered) - count], _NO_SCORE + 1)
+    else:
+        floor = _NO_SCORE + 1
+    rows = np.flatnonzero(offered >= floor)
+    values = offered[rows].tolist()
+    ranked = rows.tolist()
+    if len(set(values)) == len(values):
+        order = sorted(range(len(ranked)), key=lambda index: -values[index])
+    else:
+        order = sorted(
+            range(len(ranked)),
+            key=lambda index: (-values[index], tie_hash(auction_key, book.rows[ranked[index]].offer.id)),
+        )
+    return [ranked[index] for index in order[:count]]
+
+
+def tie_hash(auction_key: bytes, offer_id: str) -> bytes:
+    """SHA-256(auction_key ‖ offer_id): the smaller wins a tie. Never arrival, never id order."""
+    return hashlib.sha256(auction_key + offer_id.encode()).digest()

@@ -1,0 +1,113 @@
+"""Failures sorted, as a table: whose fault it is, whether another provider is asked, whether it may have been billed."""
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+import httpx
+
+from lowtide.wire.call import Failure, FailureKind
+
+K = FailureKind
+
+
+class Sorting(NamedTuple):
+    """How a kind of failure is treated."""
+
+    provider_fault: bool
+    retry_elsewhere: bool
+    possibly_billed: bool
+
+
+SORTING: dict[FailureKind, Sorting] = {
+    K.CALLER_ERROR: Sorting(provider_fault=False, retry_elsewhere=False, possibly_billed=False),
+    K.CONTEXT_TOO_LONG: Sorting(provider_fault=False, retry_elsewhere=True, possibly_billed=False),
+    K.REFUSED_CREDENTIAL: Sorting(provider_fault=True, retry_elsewhere=True, possibly_billed=False),
+    K.MODEL_MISSING: Sorting(provider_fault=True, retry_elsewhere=True, possibly_billed=False),
+    K.RATE_LIMITED: Sorting(provider_fault=True, retry_elsewhere=True, possibly_billed=False),
+    K.OVERLOADED: Sorting(provider_fault=True, retry_elsewhere=True, possibly_billed=False),
+    K.SERVER_ERROR: Sorting(provider_fault=True, retry_elsewhere=True, possibly_billed=False),
+    K.CONNECT_FAILED: Sorting(provider_fault=True, retry_elsewhere=True, possibly_billed=False),
+    K.CONNECT_TIMEOUT: Sorting(provider_fault=True, retry_elsewhere=True, possibly_billed=False),
+    K.ANSWER_TIMEOUT: Sorting(provider_fault=True, retry_elsewhere=True, possibly_billed=True),
+    K.CUT: Sorting(provider_fault=True, retry_elsewhere=True, possibly_billed=True),
+    K.MALFORMED: Sorting(provider_fault=True, retry_elsewhere=True, possibly_billed=True),
+    K.EMPTY: Sorting(provider_fault=True, retry_elsewhere=True, possibly_billed=True),
+}
+
+_STATUS: dict[int, FailureKind] = {
+    401: K.REFUSED_CREDENTIAL,
+    402: K.REFUSED_CREDENTIAL,
+    403: K.REFUSED_CREDENTIAL,
+    404: K.MODEL_MISSING,
+    408: K.ANSWER_TIMEOUT,
+    429: K.RATE_LIMITED,
+    498: K.OVERLOADED,
+    503: K.OVERLOADED,
+    529: K.OVERLOADED,
+}
+_TRANSPORT: tuple[tuple[type[Exception], FailureKind], ...] = (
+    (httpx.ConnectTimeout, K.CONNECT_TIMEOUT),
+    (httpx.PoolTimeout, K.CONNECT_TIMEOUT),
+    (httpx.ConnectError, K.CONNECT_FAILED),
+    (httpx.UnsupportedProtocol, K.CONNECT_FAILED),
+    (httpx.TimeoutException, K.ANSWER_TIMEOUT),
+    (httpx.TransportError, K.CUT),
+)
+
+
+def kind_of_status(status: int, error_code: str | None) -> FailureKind:
+    """The kind of an HTTP error status, with the wire's own error code where it tells more."""
+    if error_code in ("context_length_exceeded", "string_above_max_length"):
+        return K.CONTEXT_TOO_LONG
+    if error_code in ("model_not_found", "insufficient_quota"):
+        return K.MODEL_MISSING if error_code == "model_not_found" else K.REFUSED_CREDENTIAL
+    if status in _STATUS:
+        return _STATUS[status]
+    return K.SERVER_ERROR if status >= 500 else K.CALLER_ERROR
+
+
+def kind_of_exception(fault: Exception) -> FailureKind:
+    """The kind of a transport's exception."""
+    return next((kind for kinds, kind in _TRANSPORT if isinstance(fault, kinds)), K.CUT)
+
+
+def failure(
+    kind: FailureKind,
+    detail: str,
+    latency_ms: int,
+    *,
+    status: int | None = None,
+    retry_after_s: float | None = None,
+) -> Failure:
+    """A failure with what the table says of its kind."""
+    how = SORTING[kind]
+    return Failure(
+        kind,
+        detail[:500],
+        status,
+        retry_after_s,
+        how.possibly_billed,
+        how.provider_fault,
+        how.retry_elsewhere,
+        latency_ms,
+    )
+
+
+def retry_after(headers: httpx.Headers, now: datetime | None = None) -> float | None:
+    """Seconds that the provider asks to wait: `retry-after-ms`, else Retry-After in seconds or as an HTTP date."""
+    millis, plain = headers.get("retry-after-ms"), headers.get("retry-after")
+    try:
+        if millis is not None:
+            return max(0.0, float(millis) / 1_000)
+        if plain is None:
+            return None
+        return max(0.0, float(plain))
+    except ValueError:
+        pass
+    try:
+        moment = parsedate_to_datetime(plain or "")
+    except (TypeError, ValueError):
+        return None
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return max(0.0, (aware - (now or datetime.now(UTC))).total_seconds())

@@ -1,0 +1,162 @@
+"""OpenAI chat completions, and everything that speaks it. Cached and reasoning tokens stand inside the totals there."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import orjson
+
+from lowtide.market.usage import Usage
+from lowtide.wire.call import Answer, Call, CallFailed, FailureKind
+from lowtide.wire.failures import failure, kind_of_exception, kind_of_status, retry_after
+
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+_OURS = frozenset(
+    {"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens"}
+)
+
+
+class OpenAIWire:
+    """POST {base_url}/chat/completions, without a stream."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def complete(self, call: Call) -> Answer:
+        """Do the call within its deadlines. Raises CallFailed with the failure sorted."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(call.timeout_s):
+                status, headers, raw = await self._exchange(call)
+        except TimeoutError:
+            raise _failed(
+                FailureKind.ANSWER_TIMEOUT, f"No answer within {call.timeout_s:.1f} s.", began
+            ) from None
+        except httpx.HTTPError as fault:
+            raise _failed(kind_of_exception(fault), str(fault) or type(fault).__name__, began) from fault
+        except httpx.InvalidURL as fault:
+            raise _failed(FailureKind.CONNECT_FAILED, f"Bad base URL: {fault}", began) from fault
+        if raw is None:
+            raise _failed(FailureKind.MALFORMED, f"The answer is over {MAX_ANSWER_BYTES} bytes.", began)
+        if not 200 <= status < 300:
+            code, text = error_of(raw)
+            raise CallFailed(
+                failure(
+                    kind_of_status(status, code),
+                    f"HTTP {status}: {text}",
+                    _ms(began),
+                    status=status,
+                    retry_after_s=retry_after(headers),
+                )
+            )
+        return self._answer(raw, headers, began)
+
+    async def _exchange(self, call: Call) -> tuple[int, httpx.Headers, bytes | None]:
+        headers = {
+            "content-type": "application/json",
+            "accept": "application/json",
+            "user-agent": "lowtide",
+            "idempotency-key": call.idempotency_key,
+        }
+        if call.api_key:
+            headers["authorization"] = f"Bearer {call.api_key}"
+        limits = {
+            "connect": call.connect_s,
+            "read": call.idle_s,
+            "write": call.idle_s,
+            "pool": call.connect_s,
+        }
+        request = httpx.Request(
+            "POST",
+            f"{call.base_url.rstrip('/')}/chat/completions",
+            headers=headers,
+            content=orjson.dumps(sent(call)),
+            extensions={"timeout": limits},
+        )
+        response = await self._transport.handle_async_request(request)
+        try:
+            chunks, size = [], 0
+            async for chunk in response.aiter_bytes():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_ANSWER_BYTES:
+                    return response.status_code, response.headers, None
+            return response.status_code, response.headers, b"".join(chunks)
+        finally:
+            await response.aclose()
+
+    def _answer(self, raw: bytes, headers: httpx.Headers, began: float) -> Answer:
+        try:
+            body = orjson.loads(raw)
+            choice = body["choices"][0]
+            message = choice["message"]
+            if not isinstance(message, dict):
+                raise TypeError("message is no object")
+            usage = usage_of(body.get("usage"))
+        except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, ValueError, AttributeError) as fault:
+            raise _failed(FailureKind.MALFORMED, f"Not a chat completion: {fault}", began) from fault
+        if not (
+            message.get("content")
+            or message.get("tool_calls")
+            or message.get("refusal")
+            or message.get("audio")
+        ):
+            raise _failed(FailureKind.EMPTY, "The answer has neither text nor tool calls.", began)
+        return Answer(
+            message,
+            choice.get("finish_reason"),
+            usage,
+            body.get("model"),
+            body.get("service_tier"),
+            headers.get("x-request-id") or body.get("id"),
+            _ms(began),
+        )
+
+
+def sent(call: Call) -> dict[str, Any]:
+    """The body that goes upstream: the requester's fields, with our model, limit and tier."""
+    body = {name: value for name, value in call.body.items() if name not in _OURS}
+    body |= {"model": call.upstream_model, call.max_tokens_field: call.max_output_tokens}
+    if call.service_tier is not None:
+        body["service_tier"] = call.service_tier
+    return body
+
+
+def usage_of(reported: Mapping[str, Any] | None) -> Usage | None:
+    """Tokens as reported, None where nothing was. Raises TypeError or ValueError where they are no counts."""
+    if not reported:
+        return None
+    prompt, completion = (
+        reported.get("prompt_tokens_details") or {},
+        reported.get("completion_tokens_details") or {},
+    )
+    counts = (
+        reported["prompt_tokens"],
+        reported.get("completion_tokens") or 0,
+        prompt.get("cached_tokens") or 0,
+        prompt.get("cache_write_tokens") or 0,
+        completion.get("reasoning_tokens") or 0,
+    )
+    if any(isinstance(count, bool) or not isinstance(count, int) or count < 0 for count in counts):
+        raise ValueError("usage is no count of tokens")
+    return Usage(*counts)
+
+
+def error_of(raw: bytes) -> tuple[str | None, str]:
+    """Code and message of an error body in OpenAI's shape; the body's beginning where it has another."""
+    try:
+        error = orjson.loads(raw)["error"]
+        code = error.get("code")
+        return (str(code) if code is not None else None), str(error.get("message") or error)
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return None, raw[:200].decode(errors="replace")
+
+
+def _ms(began: float) -> int:
+    return round((time.monotonic() - began) * 1_000)
+
+
+def _failed(kind: FailureKind, detail: str, began: float) -> CallFailed:
+    return CallFailed(failure(kind, detail, _ms(began)))

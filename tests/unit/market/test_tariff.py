@@ -1,0 +1,266 @@
+"""Tariffs: clock schedules in a seller's zone, as UTC quotes (MARKET.md E10)."""
+
+import itertools
+import tomllib
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lowtide.market.quote import Prices, PriceStep, effective_quote
+from lowtide.market.tariff import EVERY_DAY, Tariff, Window, expand, scaled
+from lowtide.market.tariff_table import tariff_from_table
+from lowtide.values.errors import BadValue
+from lowtide.values.instants import DAY_US, HOUR_US, MINUTE_US, instant, micros
+
+BASE = Prices(input=1_000, output=2_000)
+CHEAP = Prices(input=10, output=20)
+TARIFFS = Path(__file__).parents[3] / "config" / "tariffs"
+SPRING, AUTUMN = date(2026, 3, 29), date(2026, 10, 25)
+
+
+def at(text: str) -> int:
+    return micros(datetime.fromisoformat(text).replace(tzinfo=UTC))
+
+
+def local_day(day: date, zone: str) -> tuple[int, int]:
+    midnight = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone))
+    after = day + timedelta(days=1)
+    return (
+        micros(midnight.astimezone(UTC)),
+        micros(datetime(after.year, after.month, after.day, tzinfo=ZoneInfo(zone)).astimezone(UTC)),
+    )
+
+
+def cheap_time(tariff: Tariff, start: int, end: int) -> int:
+    return sum(
+        (quote.valid_until or end) - quote.valid_from
+        for quote in expand(tariff, BASE, start, end, 1)
+        if quote.prices == CHEAP
+    )
+
+
+@pytest.mark.parametrize(
+    ("day", "hours", "window_hours"), [(SPRING, 23, 0), (AUTUMN, 25, 2), (date(2026, 6, 1), 24, 1)]
+)
+def test_e10_the_hour_that_the_clock_skips_has_no_length_and_the_one_it_repeats_has_two(
+    day, hours, window_hours
+):
+    start, end = local_day(day, "Europe/Berlin")
+    tariff = Tariff("Europe/Berlin", (Window(120, 180, prices=CHEAP),))
+    assert end - start == hours * HOUR_US
+    assert cheap_time(tariff, start, end) == window_hours * HOUR_US
+
+
+def test_a_window_that_wraps_midnight_belongs_to_the_day_it_starts_on():
+    friday_night = Tariff("UTC", (Window(22 * 60, 6 * 60, frozenset({4}), prices=CHEAP),))
+    cheap = [
+        quote
+        for quote in expand(friday_night, BASE, at("2026-11-23"), at("2026-11-30"), 1)
+        if quote.prices == CHEAP
+    ]
+    assert [(q.valid_from, q.valid_until) for q in cheap] == [
+        (at("2026-11-27T22:00"), at("2026-11-28T06:00"))
+    ]
+
+
+def test_a_window_whose_end_is_its_start_lasts_the_whole_day():
+    weekend = Tariff("UTC", (Window(0, 0, frozenset({5, 6}), prices=CHEAP),))
+    assert cheap_time(weekend, at("2026-11-23"), at("2026-11-30")) == 2 * DAY_US
+
+
+def test_the_first_window_that_matches_wins():
+    tariff = Tariff("UTC", (Window(60, 120, prices=CHEAP), Window(0, 0, multiplier_ppm=500_000)))
+    quotes = expand(tariff, BASE, at("2026-11-25"), at("2026-11-26"), 7)
+    assert [q.prices for q in quotes] == [scaled(BASE, 500_000), CHEAP, scaled(BASE, 500_000)]
+    assert {q.sequence for q in quotes} == {7}
+
+
+def test_a_holiday_counts_as_a_sunday():
+    wednesday = frozenset({date(2026, 11, 25)})
+    workdays = Tariff("UTC", (Window(0, 0, frozenset(range(5)), prices=CHEAP),), holidays=wednesday)
+    sundays = Tariff("UTC", (Window(0, 0, frozenset({6}), prices=CHEAP),), holidays=wednesday)
+    start, end = at("2026-11-25"), at("2026-11-26")
+    assert cheap_time(workdays, start, end) == 0
+    assert cheap_time(sundays, start, end) == DAY_US
+
+
+def test_outside_its_effective_time_the_base_prices_hold():
+    tariff = Tariff(
+        "UTC",
+        (Window(0, 0, prices=CHEAP),),
+        effective_from=at("2026-11-25T12:00"),
+        effective_until=at("2026-11-25T18:00"),
+    )
+    quotes = expand(tariff, BASE, at("2026-11-25"), at("2026-11-26"), 1)
+    assert [q.prices for q in quotes] == [BASE, CHEAP, BASE]
+    assert [q.valid_from for q in quotes[1:]] == [at("2026-11-25T12:00"), at("2026-11-25T18:00")]
+
+
+def test_multiplied_prices_round_up_and_keep_what_is_unknown_unknown():
+    prices = Prices(input=3, output=None, per_request=1, steps=(PriceStep(200_000, input=5),))
+    assert scaled(prices, 500_000) == Prices(
+        input=2, output=None, per_request=1, steps=(PriceStep(200_000, input=3),)
+    )
+
+
+def test_an_empty_range_has_no_quotes():
+    assert expand(Tariff("UTC", (Window(0, 0, prices=CHEAP),)), BASE, 5, 5, 1) == ()
+
+
+minutes = st.integers(0, 1439)
+windows = st.builds(
+    Window, minutes, minutes, st.frozensets(st.integers(0, 6)), st.sampled_from((400_000, 700_000, 1_000_000))
+)
+days = st.dates(date(2026, 1, 1), date(2026, 12, 30))
+ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "Asia/Kathmandu")
+
+
+def brute(tariff: Tariff, minute: datetime) -> Prices:
+    """The rule read aloud: look at the seller's clock, go through the windows."""
+    for window in tariff.windows:
+        for back in (0, 1):
+            day = minute.date() - timedelta(days=back)
+            clock = minute.hour * 60 + minute.minute + back * 1440
+            end = window.end if window.end > window.start else window.end + 1440
+            weekday = 6 if day in tariff.holidays else day.weekday()
+            if weekday in window.weekdays and window.start <= clock < end:
+                return scaled(BASE, window.multiplier_ppm)
+    return BASE
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from(ZONES),
+    st.lists(windows, max_size=4),
+    st.one_of(
+        days, st.sampled_from((SPRING, AUTUMN, date(2026, 4, 5), date(2026, 4, 24), date(2026, 11, 1)))
+    ),
+    st.integers(0, 1439),
+    st.integers(1, 2_000),
+    st.booleans(),
+)
+def test_expanding_tiles_the_range_and_agrees_with_the_sellers_clock_minute_by_minute(
+    zone, schedule, day, first_minute, length, holiday
+):
+    tariff = Tariff(zone, tuple(schedule), frozenset({day} if holiday else ()))
+    start = micros(datetime(day.year, day.month, day.day, tzinfo=UTC)) + (first_minute - 720) * MINUTE_US
+    end = start + length * MINUTE_US
+    quotes = expand(tariff, BASE, start, end, 1)
+    assert quotes[0].valid_from == start
+    assert quotes[-1].valid_until == end
+    for earlier, later in itertools.pairwise(quotes):
+        assert earlier.valid_until == later.valid_from
+        assert earlier.prices != later.prices
+    for moment in range(start, end, MINUTE_US):
+        assert effective_quote(quotes, moment).prices == brute(
+            tariff, instant(moment).astimezone(ZoneInfo(zone))
+        )
+
+
+def shipped(name: str) -> Tariff:
+    return tariff_from_table(tomllib.loads((TARIFFS / name).read_text()))
+
+
+def test_the_shipped_deepseek_tariff_has_peaks_on_workdays_only_and_half_price_otherwise():
+    quotes = expand(shipped("deepseek.toml"), BASE, at("2026-11-23"), at("2026-11-30"), 1)
+    peaks = [(instant(q.valid_from), instant(q.valid_until)) for q in quotes if q.prices == BASE]
+    assert len(peaks) == 10
+    assert {(a.hour, b.hour) for a, b in peaks} == {(1, 4), (6, 10)}
+    assert {q.prices for q in quotes} == {BASE, scaled(BASE, 500_000)}
+
+
+def test_the_shipped_night_and_weekend_tariffs_read_and_save_what_they_say():
+    night = expand(shipped("night.toml"), BASE, at("2026-11-25T12:00"), at("2026-11-26T12:00"), 1)
+    assert [(q.valid_from, q.valid_until) for q in night if q.prices.input == 450] == [
+        (at("2026-11-25T21:00"), at("2026-11-26T05:00"))
+    ]
+    weekend = expand(shipped("weekend.toml"), BASE, at("2026-11-25"), at("2026-12-02"), 1)
+    assert [(q.valid_from, q.valid_until) for q in weekend if q.prices.input == 600] == [
+        (at("2026-11-27T23:00"), at("2026-11-29T23:00"))
+    ]
+
+
+def test_a_table_reads_days_prices_and_times():
+    tariff = tariff_from_table(
+        {
+            "zone": "Asia/Shanghai",
+            "holidays": ["2026-10-01"],
+            "effective_from": "2026-11-01",
+            "effective_until": "2026-12-01T00:00:00Z",
+            "windows": [
+                {
+                    "days": ["sat-mon", "wed"],
+                    "start": "23:30",
+                    "end": "01:00",
+                    "prices": {"input_per_mtok": "0.30", "output_per_mtok": "1.20", "per_request": "0.001"},
+                }
+            ],
+        }
+    )
+    assert tariff.windows == (
+        Window(
+            1410,
+            60,
+            frozenset({0, 2, 5, 6}),
+            prices=Prices(300_000_000, 1_200_000_000, per_request=1_000_000),
+        ),
+    )
+    assert tariff.effective_from == at("2026-10-31T16:00")
+    assert tariff.effective_until == at("2026-12-01")
+    assert tariff.holidays == {date(2026, 10, 1)}
+
+
+def test_a_window_without_days_holds_every_day():
+    table = {"zone": "UTC", "windows": [{"start": "01:00", "end": "02:00", "multiplier": "0.45"}]}
+    assert tariff_from_table(table).windows == (Window(60, 120, EVERY_DAY, multiplier_ppm=450_000),)
+
+
+WINDOW = {"start": "01:00", "end": "02:00", "multiplier": "0.5"}
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"zone": "Mars/Olympus", "windows": [WINDOW]}, "no IANA time zone"),
+        ({"windows": [WINDOW]}, "no IANA time zone"),
+        ({"zone": "UTC"}, "at least one window"),
+        ({"zone": "UTC", "windows": [WINDOW], "colour": 1}, "no field 'colour'"),
+        ({"zone": "UTC", "windows": [WINDOW | {"start": "25:00"}]}, "start of window 1"),
+        ({"zone": "UTC", "windows": [WINDOW | {"start": 60}]}, "start of window 1"),
+        ({"zone": "UTC", "windows": [WINDOW | {"start": "01:00:30"}]}, "hours and minutes"),
+        ({"zone": "UTC", "windows": [WINDOW | {"days": ["someday"]}]}, "no weekday"),
+        ({"zone": "UTC", "windows": [WINDOW | {"multiplier": 0.5}]}, "decimal string"),
+        ({"zone": "UTC", "windows": [WINDOW | {"multiplier": "-1"}]}, "Give one from 0"),
+        ({"zone": "UTC", "windows": [WINDOW | {"multiplier": "half"}]}, "decimal string"),
+        ({"zone": "UTC", "windows": [WINDOW | {"prices": {}}]}, "not both"),
+        (
+            {
+                "zone": "UTC",
+                "windows": [{"start": "01:00", "end": "02:00", "prices": {"input_per_mtok": "1"}}],
+            },
+            "output_per_mtok",
+        ),
+        (
+            {
+                "zone": "UTC",
+                "windows": [
+                    {
+                        "start": "01:00",
+                        "end": "02:00",
+                        "prices": {"input_per_mtok": "1", "output_per_mtok": "-1"},
+                    }
+                ],
+            },
+            "from 0 to 1000",
+        ),
+        ({"zone": "UTC", "windows": [WINDOW], "holidays": ["soon"]}, "no date"),
+        ({"zone": "UTC", "windows": [WINDOW], "effective_from": "2026-11-01T10:00:00"}, "no zone"),
+    ],
+)
+def test_a_wrong_table_is_refused_and_says_what_to_do(table, words):
+    with pytest.raises(BadValue, match=words):
+        tariff_from_table(table)
