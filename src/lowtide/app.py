@@ -6,8 +6,8 @@ import os
 import secrets
 import tomllib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,7 +30,9 @@ from lowtide.exchange.stock import Stock
 from lowtide.exchange.sweeps import Sweeps, guarded
 from lowtide.exchange.task_types import TaskTypes
 from lowtide.market.rules import RULES
-from lowtide.store import accounts, migrate
+from lowtide.simulate.server import serving
+from lowtide.simulate.upstream import Upstreams
+from lowtide.store import accounts, migrate, providers
 from lowtide.store.database import Database, normalised_url
 from lowtide.store.tables import ApiKey
 from lowtide.values.clock import Clock, SystemClock
@@ -119,57 +121,72 @@ class Running:
 
 @asynccontextmanager
 async def running_market(
-    settings: Settings, clock: Clock | None = None, *, ticking: bool = True, stocked: bool = True
+    settings: Settings,
+    clock: Clock | None = None,
+    *,
+    ticking: bool = True,
+    stocked: bool = True,
+    simulator_base: str | None = None,
 ) -> AsyncIterator[Running]:
     """Open the database, load the book, recover what a dead node left, and tick until the block ends.
 
     Without `ticking` the caller runs the sweeps (the demo and tests step the clock); without `stocked` no provider
-    of config/ is brought in.
+    of config/ is brought in. Simulated providers (a demo's) get their upstreams at `simulator_base`, else here.
     """
     clock = clock or SystemClock()
-    with exclusive(settings.database_url):
+    async with AsyncExitStack() as stack:
+        stack.enter_context(exclusive(settings.database_url))
         await migrate.upgrade(settings.database_url)
         database = await Database.open(settings.database_url)
+        stack.push_async_callback(database.close)
+        if simulator_base is None:
+            simulator_base = await _simulators(stack, database)
         transport = Transport()
-        dispatcher = Dispatcher()
+        stack.push_async_callback(transport.aclose)
         keeper = BookKeeper(database, clock, FirstConditions.load(settings.config))
-        try:
-            await keeper.start()
-            market = Market(
-                database,
-                clock,
-                keeper,
-                Seeds(database),
-                Observations(),
-                TaskTypes(),
-                {name: wire(transport) for name, wire in WIRES.items()},
-                settings.rules,
-                f"node-{secrets.token_hex(6)}",
-                settings.environment,
-            )
-            now = micros(clock.now())
-            await database.writer.write(lambda conn: accounts.ensure_default_account(conn, now))
-            made = await ensure_operator_key(market, settings.operator_key)
-            await load_history(market)
-            stock = Stock(market, settings.config)
-            if stocked:
-                await stock.refresh()
-            sweeps = Sweeps(market, dispatcher, stock.refresh if stocked else None)
-            await sweeps.life()
-            taken = await recover(
-                market, dispatcher, micros(SystemClock().now()), alone=database.dialect == "sqlite"
-            )
-            scheduler = _scheduler(sweeps) if ticking else None
-            try:
-                yield Running(market, dispatcher, sweeps, made, taken)
-            finally:
-                if scheduler is not None:
-                    scheduler.shutdown(wait=False)
-                await dispatcher.close()
-        finally:
-            await keeper.close()
-            await database.close()
-            await transport.aclose()
+        stack.push_async_callback(keeper.close)
+        await keeper.start()
+        market = Market(
+            database=database,
+            clock=clock,
+            keeper=keeper,
+            seeds=Seeds(database),
+            observations=Observations(),
+            task_types=TaskTypes(),
+            wires={name: wire(transport) for name, wire in WIRES.items()},
+            rules=replace(settings.rules, simulator_base=simulator_base),
+            node=f"node-{secrets.token_hex(6)}",
+            credentials=settings.environment,
+        )
+        running = await _opened(market, settings, stocked=stocked)
+        stack.push_async_callback(running.dispatcher.close)
+        if ticking:
+            scheduler = _scheduler(running.sweeps)
+            stack.callback(scheduler.shutdown, wait=False)
+        yield running
+
+
+async def _opened(market: Market, settings: Settings, *, stocked: bool) -> Running:
+    """See to the first account and key, load history and stock, and recover what was left running."""
+    now, dispatcher = market.now(), Dispatcher()
+    await market.database.writer.write(lambda conn: accounts.ensure_default_account(conn, now))
+    made = await ensure_operator_key(market, settings.operator_key)
+    await load_history(market)
+    stock = Stock(market, settings.config)
+    if stocked:
+        await stock.refresh()
+    sweeps = Sweeps(market, dispatcher, stock.refresh if stocked else None)
+    await sweeps.life()
+    alone = market.database.dialect == "sqlite"
+    taken = await recover(market, dispatcher, micros(SystemClock().now()), alone=alone)
+    return Running(market, dispatcher, sweeps, made, taken)
+
+
+async def _simulators(stack: AsyncExitStack, database: Database) -> str | None:
+    """Bring up the simulated upstreams of a demo's market; None where it has none."""
+    async with database.read() as conn:
+        simulated = any(provider.simulated for provider in await providers.list_providers(conn, limit=None))
+    return await stack.enter_async_context(serving(Upstreams())) if simulated else None
 
 
 def _scheduler(sweeps: Sweeps) -> AsyncIOScheduler:

@@ -50,9 +50,9 @@ _ANSWERS = {
 
 
 def create_api(
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], root_path: str = ""
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None, root_path: str = ""
 ) -> FastAPI:
-    """The API. `lifespan` puts the market and the dispatcher on `app.state`."""
+    """The API. `lifespan`, or `app.attach`, puts the market and the dispatcher on `app.state`."""
     responses: dict[int | str, dict[str, object]] = {
         status: {"model": Problem, "description": text, "content": {problems.MEDIA_TYPE: {}}}
         for status, text in _ANSWERS.items()

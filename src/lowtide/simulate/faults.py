@@ -1,7 +1,9 @@
-"""Faults that a simulated upstream shows when told to."""
+"""Faults that a simulated upstream shows when told to, and what it saw."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
 
 FaultKind = Literal[
     "rate_limit",
@@ -16,25 +18,72 @@ FaultKind = Literal[
     "hang",
 ]
 ANY_MODEL = "*"
+_KINDS: tuple[str, ...] = get_args(FaultKind)
 
 
 @dataclass(slots=True)
 class Fault:
-    """A fault of a provider's model (or of all, "*"), for the next `times` calls; None: until cleared."""
+    """A fault of a provider's model (or of all, "*"), for the next `times` calls; None: until cleared.
+
+    It shows after `delay_s` seconds. `rate_limit` and `overloaded` ask to wait `retry_after_s`, or as the header
+    `retry_after` is written (an HTTP date, say).
+    """
 
     kind: FaultKind
     model: str = ANY_MODEL
     times: int | None = None
+    retry_after_s: float = 1.0
     retry_after: str | None = None
     delay_s: float = 0.0
+
+    def retry_headers(self) -> dict[str, str]:
+        """Retry-After, and `retry-after-ms` where a fraction of a second is meant."""
+        if self.retry_after is not None:
+            return {"retry-after": self.retry_after}
+        headers = {"retry-after": str(math.ceil(self.retry_after_s))}
+        if self.retry_after_s % 1:
+            headers["retry-after-ms"] = str(round(self.retry_after_s * 1_000))
+        return headers
 
 
 @dataclass(slots=True)
 class Stats:
-    """What a provider's simulator saw. `keys` are the idempotency keys of calls that were answered."""
+    """What a provider's simulator saw: calls, those answered, those whose client left before.
+
+    `keys` are the idempotency keys of calls that were answered: one that stands twice was done twice.
+    """
 
     calls: int = 0
     answered: int = 0
     disconnected: int = 0
     connections: set[tuple[str, int]] = field(default_factory=set)
     keys: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The counts and keys; of the connections, how many."""
+        return {
+            "calls": self.calls,
+            "answered": self.answered,
+            "disconnected": self.disconnected,
+            "connections": len(self.connections),
+            "keys": self.keys,
+        }
+
+
+def fault_from_json(spec: Mapping[str, Any]) -> Fault:
+    """The fault that a JSON object describes by Fault's own names. Raises ValueError saying what is wrong."""
+    unknown = set(spec) - set(Fault.__slots__)
+    if unknown:
+        raise ValueError(f"Unknown fields: {', '.join(sorted(unknown))}.")
+    if spec.get("kind") not in _KINDS:
+        raise ValueError(f"kind must be one of {', '.join(_KINDS)}.")
+    for name in ("model", "retry_after"):
+        if not isinstance(spec.get(name, ""), str):
+            raise ValueError(f"{name} must be text.")
+    for name in ("retry_after_s", "delay_s"):
+        if not isinstance(spec.get(name, 0), (int, float)) or spec.get(name, 0) < 0:
+            raise ValueError(f"{name} must be seconds, 0 or more.")
+    times = spec.get("times")
+    if times is not None and (not isinstance(times, int) or times < 1):
+        raise ValueError("times must be a whole number from 1, or null.")
+    return Fault(**spec)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.market.states import TaskState, check_transition
 from lowtide.store import rows
-from lowtide.store.tables import IS_HELD, IS_LEASED, IS_QUEUED, TaskPayload, TaskRow
+from lowtide.store.tables import IS_HELD, IS_LEASED, IS_QUEUED, Attempt, TaskPayload, TaskRow
 
 _TASKS = rows.table_of(TaskRow)
 _PAYLOADS = rows.table_of(TaskPayload)
@@ -157,3 +157,15 @@ async def counts_by_state(conn: AsyncConnection, account_id: str | None = None) 
     if account_id is not None:
         query = query.where(_TASKS.c.account_id == account_id)
     return {row.state: row.tasks for row in await conn.execute(query)}
+
+
+async def latest_instant(conn: AsyncConnection) -> int | None:
+    """The latest instant (µs) at which a task was placed or ended, or an attempt began; None of an empty market."""
+    attempts = rows.table_of(Attempt)
+    instants = union_all(
+        select(func.max(_TASKS.c.created_at).label("at")),
+        select(func.max(_TASKS.c.finished_at).label("at")),
+        select(func.max(attempts.c.started_at).label("at")),
+    ).subquery()
+    latest: int | None = (await conn.execute(select(func.max(instants.c.at)))).scalar()
+    return latest

@@ -30,7 +30,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the assistant's message, why it ended, tokens as reported (None: not told), times in ms."""
+    """What came back: the assistant's message, why it ended, tokens as reported (None: not told), times in ms.
+
+    `first_token_ms` is None where the wire did not stream.
+    """
 
     message: Mapping[str, Any]
     finish_reason: str | None
@@ -39,6 +42,7 @@ class Answer:
     service_tier: str | None
     request_id: str | None
     latency_ms: int
+    first_token_ms: int | None = None
 
 
 class FailureKind(StrEnum):

@@ -3,18 +3,23 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import orjson
 
 from lowtide.market.usage import Usage
-from lowtide.wire.call import Answer, Call, CallFailed, FailureKind
+from lowtide.wire.call import Answer, Call, CallFailed, Failure, FailureKind
 from lowtide.wire.failures import failure, kind_of_exception, kind_of_status, retry_after
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
+# Left out of the requester's body: what the call itself decides, the tier too, for the award bought it.
 _OURS = frozenset(
-    {"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens"}
+    {
+        *("model", "stream", "stream_options", "service_tier"),
+        *("max_tokens", "max_completion_tokens", "max_output_tokens"),
+    }
 )
 
 
@@ -27,54 +32,26 @@ class OpenAIWire:
     async def complete(self, call: Call) -> Answer:
         """Do the call within its deadlines. Raises CallFailed with the failure sorted."""
         began = time.monotonic()
+        request = _request(call, began)
         try:
             async with asyncio.timeout(call.timeout_s):
-                status, headers, raw = await self._exchange(call)
+                status, headers, raw = await self._exchange(request)
         except TimeoutError:
-            raise _failed(
-                FailureKind.ANSWER_TIMEOUT, f"No answer within {call.timeout_s:.1f} s.", began
-            ) from None
+            detail = f"No answer within {call.timeout_s:.1f} s."
+            raise _failed(FailureKind.ANSWER_TIMEOUT, detail, began) from None
+        except httpx.PoolTimeout as fault:
+            # Our own pool is full: no mark against the provider.
+            full = failure(FailureKind.CONNECT_TIMEOUT, str(fault), _ms(began))
+            raise CallFailed(replace(full, provider_fault=False)) from fault
         except httpx.HTTPError as fault:
             raise _failed(kind_of_exception(fault), str(fault) or type(fault).__name__, began) from fault
-        except httpx.InvalidURL as fault:
-            raise _failed(FailureKind.CONNECT_FAILED, f"Bad base URL: {fault}", began) from fault
         if raw is None:
             raise _failed(FailureKind.MALFORMED, f"The answer is over {MAX_ANSWER_BYTES} bytes.", began)
         if not 200 <= status < 300:
-            code, text = error_of(raw)
-            raise CallFailed(
-                failure(
-                    kind_of_status(status, code),
-                    f"HTTP {status}: {text}",
-                    _ms(began),
-                    status=status,
-                    retry_after_s=retry_after(headers),
-                )
-            )
+            raise CallFailed(_refusal(status, headers, raw, began))
         return self._answer(raw, headers, began)
 
-    async def _exchange(self, call: Call) -> tuple[int, httpx.Headers, bytes | None]:
-        headers = {
-            "content-type": "application/json",
-            "accept": "application/json",
-            "user-agent": "lowtide",
-            "idempotency-key": call.idempotency_key,
-        }
-        if call.api_key:
-            headers["authorization"] = f"Bearer {call.api_key}"
-        limits = {
-            "connect": call.connect_s,
-            "read": call.idle_s,
-            "write": call.idle_s,
-            "pool": call.connect_s,
-        }
-        request = httpx.Request(
-            "POST",
-            f"{call.base_url.rstrip('/')}/chat/completions",
-            headers=headers,
-            content=orjson.dumps(sent(call)),
-            extensions={"timeout": limits},
-        )
+    async def _exchange(self, request: httpx.Request) -> tuple[int, httpx.Headers, bytes | None]:
         response = await self._transport.handle_async_request(request)
         try:
             chunks, size = [], 0
@@ -90,6 +67,8 @@ class OpenAIWire:
     def _answer(self, raw: bytes, headers: httpx.Headers, began: float) -> Answer:
         try:
             body = orjson.loads(raw)
+            if "choices" not in body and "error" in body:  # some send a late error under status 200
+                raise CallFailed(_refusal(_status_in(body["error"]), headers, raw, began))
             choice = body["choices"][0]
             message = choice["message"]
             if not isinstance(message, dict):
@@ -113,6 +92,36 @@ class OpenAIWire:
             headers.get("x-request-id") or body.get("id"),
             _ms(began),
         )
+
+
+def _request(call: Call, began: float) -> httpx.Request:
+    headers = {
+        "content-type": "application/json",
+        "accept": "application/json",
+        "accept-encoding": "gzip, deflate",
+        "user-agent": "lowtide",
+        "idempotency-key": call.idempotency_key,
+    }
+    if call.api_key:
+        if not (call.api_key.isascii() and call.api_key.isprintable()):
+            detail = "The credential has characters that a header cannot carry. Set it anew."
+            raise _failed(FailureKind.REFUSED_CREDENTIAL, detail, began)
+        headers["authorization"] = f"Bearer {call.api_key}"
+    limits = {
+        "connect": call.connect_s,
+        "read": call.idle_s,
+        "write": call.idle_s,
+        "pool": call.connect_s,
+    }
+    try:
+        content = orjson.dumps(sent(call))
+    except orjson.JSONEncodeError as fault:
+        raise _failed(FailureKind.CALLER_ERROR, f"The body is no JSON: {fault}", began) from fault
+    url = f"{call.base_url.rstrip('/')}/chat/completions"
+    try:
+        return httpx.Request("POST", url, headers=headers, content=content, extensions={"timeout": limits})
+    except httpx.InvalidURL as fault:
+        raise _failed(FailureKind.CONNECT_FAILED, f"Bad base URL: {fault}", began) from fault
 
 
 def sent(call: Call) -> dict[str, Any]:
@@ -145,13 +154,30 @@ def usage_of(reported: Mapping[str, Any] | None) -> Usage | None:
 
 
 def error_of(raw: bytes) -> tuple[str | None, str]:
-    """Code and message of an error body in OpenAI's shape; the body's beginning where it has another."""
+    """Code (or type) and message of an error body in OpenAI's shape; the body's beginning where it has another."""
     try:
         error = orjson.loads(raw)["error"]
-        code = error.get("code")
+        code = error.get("code") or error.get("type")
         return (str(code) if code is not None else None), str(error.get("message") or error)
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         return None, raw[:200].decode(errors="replace")
+
+
+def _status_in(error: Any) -> int:
+    """The HTTP status that an error object names as its code; 502 where it names none."""
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 502
+
+
+def _refusal(status: int, headers: httpx.Headers, raw: bytes, began: float) -> Failure:
+    code, text = error_of(raw)
+    return failure(
+        kind_of_status(status, code, text),
+        f"HTTP {status}: {text}",
+        _ms(began),
+        status=status,
+        retry_after_s=retry_after(headers),
+    )
 
 
 def _ms(began: float) -> int:
