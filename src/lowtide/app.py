@@ -175,6 +175,7 @@ async def _opened(market: Market, settings: Settings, *, stocked: bool) -> Runni
     stock = Stock(market, settings.config)
     if stocked:
         await stock.refresh()
+    await market.keeper.extend()
     sweeps = Sweeps(market, dispatcher, stock.refresh if stocked else None)
     await sweeps.life()
     alone = market.database.dialect == "sqlite"

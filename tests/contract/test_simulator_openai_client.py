@@ -111,9 +111,14 @@ async def test_the_client_retries_by_itself_after_the_wait_it_was_asked_for(clie
 async def test_a_stream_that_is_cut_ends_in_an_error_without_usage(client, upstreams):
     upstreams.fail("acme", Fault("cut", times=1))
     chunks = []
-    with pytest.raises(Exception, match=r"(?i)peer closed|incomplete|disconnect"):
-        async for chunk in await ask(client, stream=True, stream_options={"include_usage": True}):
-            chunks.append(chunk)  # noqa: PERF401
+    stream = await ask(client, stream=True, stream_options={"include_usage": True})
+
+    async def read() -> None:
+        async for chunk in stream:
+            chunks.append(chunk)  # noqa: PERF401 (what came before the cut is looked at)
+
+    with pytest.raises(openai.APIConnectionError):
+        await read()
     assert chunks
     assert all(chunk.usage is None for chunk in chunks)
 

@@ -21,9 +21,7 @@ async def test_a_posted_task_succeeds_with_its_answer_and_a_receipt_at_usage_tim
     assert task["award"]["offer_id"] == offer
     assert task["result"]["output"]["content"].startswith("we have looked")
     usage = task["result"]["usage"]
-    expected = charge(
-        Prices(nano("2.5"), nano("2.5")), Usage(usage["input_tokens"], usage["output_tokens"])
-    )
+    expected = charge(Prices(nano("2.5"), nano("2.5")), Usage(usage["input_tokens"], usage["output_tokens"]))
     assert usage["output_tokens"] == 40
     assert nano(task["receipt"]["paid_usd"]) == expected > 0
     assert task["receipt"]["status"] == "captured"
@@ -241,7 +239,9 @@ async def test_a_queued_task_whose_deadline_comes_expires_with_the_code_that_dec
 async def test_a_running_task_whose_deadline_comes_expires_as_an_outage(service: Served):
     await service.offer(latency={"p50_ms": 10, "p95_ms": 20, "tokens_per_second": 10_000})
     service.upstreams.fail("sim", Fault("hang"))
-    ended = await service.done(constraints={"complete_within_s": 1.0}, input=HELLO | {"max_output_tokens": 50})
+    ended = await service.done(
+        constraints={"complete_within_s": 1.0}, input=HELLO | {"max_output_tokens": 50}
+    )
     assert (ended["state"], ended["reason"]) == ("expired", "outage")
     assert ended["receipt"]["deadline_met"] is False
     assert (await service.account())["authorized_usd"] == "0"
@@ -393,7 +393,9 @@ async def test_after_a_mixed_run_the_books_balance_and_nothing_stays_authorized(
 
 async def test_an_unknown_fallback_is_refused_by_its_pointer(service: Served):
     await service.offer()
-    refused = await service.client.post("/v1/tasks", json={"input": HELLO, "objective": {"fallback": "off_none"}})
+    refused = await service.client.post(
+        "/v1/tasks", json={"input": HELLO, "objective": {"fallback": "off_none"}}
+    )
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["pointer"] == "/objective/fallback"
     assert refused.json()["code"] == "unknown_offer"

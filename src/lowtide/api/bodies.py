@@ -14,6 +14,7 @@ Lane = Literal["priority", "standard", "flex", "batch", "spot"]
 Modality = Literal["text", "image", "audio", "video", "file"]
 Feature = Literal["tools", "json_schema", "json_object", "logprobs", "seed", "stop", "streaming"]
 Role = Literal["requester", "provider", "auditor", "operator"]
+_Limit = Annotated[int, Field(ge=1, le=10**12)]
 _WRONG_UNITS = ("per_token", "per_1k", "per_ktok", "per_1k_tokens", "per_thousand")
 
 
@@ -53,9 +54,9 @@ class NewProvider(Body):
 class CapacityBody(Body):
     """Stated limits; what is left out is unlimited until a 429."""
 
-    concurrency: Annotated[int, Field(ge=1)] | None = None
-    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
-    tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
+    concurrency: _Limit | None = None
+    requests_per_minute: _Limit | None = None
+    tokens_per_minute: _Limit | None = None
 
 
 class LatencyBody(Body):
@@ -87,10 +88,13 @@ class OfferChange(Body):
     capacity: CapacityBody | None = None
     latency: LatencyBody | None = None
     quality_claims: list[ClaimBody] | None = None
+    price_source: (
+        Annotated[str, Field(max_length=128, pattern=r"^[a-z0-9_]+$", description="`push`, or a feed")] | None
+    ) = None
 
     def values(self) -> dict[str, Any]:
         """The fields given, as the stored listing names them."""
-        given = self.model_dump(exclude_unset=True, exclude={"capacity", "latency", "quality_claims"})
+        given = self.model_dump(exclude_unset=True, exclude={"capacity", "latency", "quality_claims", "price_source"})
         changes: dict[str, Any] = {
             name: int(value) if isinstance(value, bool) else value
             for name, value in given.items()
@@ -190,7 +194,7 @@ class PricesBody(Body):
             raise PydanticCustomError(
                 "unknown_currency",
                 "Prices in {currency} are not taken. Send USD",
-                {"currency": str(currency)},
+                {"name": "currency", "currency": str(currency)[:20]},
             )
         return values
 
@@ -231,7 +235,9 @@ class Slot(Body):
             and self.valid_until is not None
             and self.valid_until <= self.valid_from
         ):
-            raise PydanticCustomError("ends_before_it_begins", "valid_until must lie after valid_from")
+            raise PydanticCustomError(
+                "ends_before_it_begins", "valid_until must lie after valid_from", {"name": "valid_until"}
+            )
         return self
 
 
@@ -249,7 +255,7 @@ class NewQuote(Slot):
     def one_or_a_curve(self) -> "NewQuote":
         """Either prices or a curve."""
         if (self.prices is None) == (self.curve is None):
-            raise PydanticCustomError("conflicting_fields", "Send either prices or a curve")
+            raise PydanticCustomError("conflicting_fields", "Send either prices or a curve", {"name": "curve"})
         return self
 
     def slots(self) -> list[tuple[Prices, int | None, int | None]]:

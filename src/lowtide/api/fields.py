@@ -1,6 +1,7 @@
 """Field types of the contract: money and prices as decimal strings, instants in RFC 3339, ratios as numbers."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -13,6 +14,10 @@ from lowtide.values.money import MAX_TASK_NANO, MAX_UNIT_PRICE_NANO, nano
 
 LEAST_UNIT_PRICE_NANO = 100_000
 """A price above 0 and below $0.0001 per million tokens is taken for one per token, sent by mistake."""
+MAX_BALANCE_NANO = 10**18
+LAST_INSTANT_US = 7_258_118_400_000_000
+"""2200-01-01: later instants are mistakes, and beyond 2^53 µs no record could hold them."""
+_DECIMAL = re.compile(r"[+-]?\d{0,30}(\.\d{0,30})?([eE][+-]?\d{1,3})?", re.ASCII)
 _AMOUNT = r"^\d+(\.\d{1,9})?$"
 
 
@@ -33,6 +38,8 @@ def _decimal(value: Any, code: str, example: str) -> int:
             'Money is a decimal string in USD. Send a string such as "{example}".',
             {"example": example},
         )
+    if not _DECIMAL.fullmatch(value):
+        raise _custom("not_a_number", f'Not a decimal number. Send a string such as "{example}".')
     try:
         amount = nano(value)
     except BadValue as fault:
@@ -94,7 +101,12 @@ def _money(value: Any) -> int | None:
 
 
 def _balance(value: Any) -> int | None:
-    return None if value is None else _decimal(value, "negative_amount", "100")
+    if value is None:
+        return None
+    amount = _decimal(value, "negative_amount", "100")
+    if amount > MAX_BALANCE_NANO:
+        raise _custom("out_of_range", f"{value} is above $1,000,000,000, the most that an account may have.")
+    return amount
 
 
 def _instant(value: Any) -> int | None:
@@ -102,10 +114,15 @@ def _instant(value: Any) -> int | None:
         return None
     if not isinstance(value, str):
         raise _custom("bad_time", "A time is an RFC 3339 string in UTC, such as 2026-11-24T06:00:00Z.")
+    if len(value) > 64:
+        raise _custom("bad_time", "Too long for a time. Send RFC 3339, such as 2026-11-24T06:00:00Z.")
     try:
-        return micros(parse_instant(value))
+        at = micros(parse_instant(value))
     except BadValue as fault:
         raise _custom(fault.code, fault.detail) from None
+    if not 0 <= at < LAST_INSTANT_US:
+        raise _custom("out_of_range", f"{value} lies outside the years 1970 to 2199.")
+    return at
 
 
 def _custom(code: str, text: str) -> PydanticCustomError:

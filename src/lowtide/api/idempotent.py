@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import Depends, Header, Request, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.api.auth import AnyRole
 from lowtide.api.context import market_of
@@ -54,10 +55,16 @@ class Once:
 
     async def _keep(self, claim: Claim, body: Any, status: int) -> Response:
         text = orjson.dumps(body).decode()
-        await self._market.database.writer.write(
-            lambda conn: idempotency.save_response(conn, claim.principal, claim.key, status, text)
-        )
-        return Response(text, status, media_type="application/json")
+
+        async def first_wins(conn: AsyncConnection) -> str:
+            kept = await idempotency.get(conn, claim.principal, claim.key)
+            if kept is not None and kept.response is not None:
+                return kept.response
+            await idempotency.save_response(conn, claim.principal, claim.key, status, text)
+            return text
+
+        given = await self._market.database.writer.write(first_wins)
+        return Response(given, status, media_type="application/json")
 
 
 def _json(body: Any, status: int) -> Response:

@@ -6,7 +6,10 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Query
 
 Limit = Annotated[int, Query(ge=1, le=200, description="How many to give")]
-After = Annotated[str | None, Query(max_length=128, description="The `next` of the page before")]
+After = Annotated[
+    str | None,
+    Query(max_length=128, pattern=r"^[a-z]+_[a-z0-9_]+$", description="The `next` of the page before"),
+]
 
 T = TypeVar("T")
 

@@ -27,9 +27,17 @@ _TITLES = {
     409: "Conflict",
     413: "Body too large",
     422: "Invalid request",
+    415: "Unsupported media type",
     500: "Internal error",
     503: "Unavailable",
 }
+_HTTP_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    415: "unsupported_media_type",
+}
+MAX_MESSAGE = 300
 _log = structlog.get_logger()
 
 
@@ -67,12 +75,12 @@ def of_error(fault: MarketError) -> JSONResponse:
 def invalid(faults: list[dict[str, Any]]) -> InvalidRequest:
     """One error of all that a validation found, each field with its pointer and code."""
     errors = tuple(
-        FieldError(_pointer(fault["loc"]), _CODES.get(fault["type"], _own(fault["type"])), _message(fault))
+        FieldError(_place(fault), _CODES.get(fault["type"], _own(fault["type"])), _message(fault))
         for fault in faults
     )
     codes = {error.code for error in errors}
     code = codes.pop() if len(codes) == 1 else "invalid_request"
-    where = errors[0].pointer or "the body"
+    where = errors[0].pointer or "The body"
     more = f" ({len(errors) - 1} more in `errors`)" if len(errors) > 1 else ""
     found = InvalidRequest(
         f"{where}: {errors[0].message}{more}",
@@ -107,17 +115,30 @@ def _own(kind: str) -> str:
 
 def _message(fault: dict[str, Any]) -> str:
     kind, text = fault["type"], str(fault["msg"])
+    if kind == "json_invalid":
+        return f"The body is not JSON: {fault['ctx']['error']}, at character {fault['loc'][-1]}."
     if kind == "missing":
         return "This field is required."
     if kind == "extra_forbidden":
         return f"The market knows no field {fault['loc'][-1]!r} here. Remove it or mend its name; /docs lists the fields."
+    text = text[:MAX_MESSAGE]
     return text if text.endswith(".") else text + "."
+
+
+def _place(fault: dict[str, Any]) -> str:
+    """The field's pointer; checks that look at a whole object name the field at fault as `name`."""
+    if fault["type"] == "json_invalid":
+        return ""
+    name = fault.get("ctx", {}).get("name")
+    return _pointer((*fault["loc"], name) if isinstance(name, str) else fault["loc"])
 
 
 def _pointer(where: tuple[Any, ...]) -> str:
     source, *path = where
     steps = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
-    return steps if source == "body" else f"?{path[0]}" if source == "query" and path else steps
+    if source == "body" or not path:
+        return steps
+    return f"?{path[0]}" if source == "query" else f"{source}:{path[0]}"
 
 
 def install(app: FastAPI) -> None:
@@ -133,10 +154,13 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(_request: Request, fault: HTTPException) -> JSONResponse:
-        codes = {404: "not_found", 405: "method_not_allowed", 400: "bad_request"}
-        return problem(
-            fault.status_code, codes.get(fault.status_code, "http_error"), f"{fault.detail}. See /docs."
-        )
+        # FastAPI wraps what is raised while the body is read.
+        if isinstance(fault.__cause__, MarketError):
+            return of_error(fault.__cause__)
+        code = _HTTP_CODES.get(fault.status_code, "http_error")
+        answer = problem(fault.status_code, code, f"{fault.detail}. See /docs.")
+        answer.headers.update(fault.headers or {})
+        return answer
 
     @app.exception_handler(Exception)
     async def internal(request: Request, fault: Exception) -> JSONResponse:

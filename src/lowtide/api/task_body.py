@@ -52,7 +52,9 @@ class TaskInput(Body):
     def countable(self) -> "TaskInput":
         """Answers × limit stay within what a task may produce."""
         if self.n * (self.limit or 1) > MAX_TOKENS:
-            raise PydanticCustomError("too_large", "n times the output limit is above 2,097,152 tokens")
+            raise PydanticCustomError(
+                "too_large", "n times the output limit is above 2,097,152 tokens", {"name": "n"}
+            )
         return self
 
     @property
@@ -87,7 +89,11 @@ class ConstraintsBody(Body):
     def one_deadline(self) -> "ConstraintsBody":
         """Only one way to say the deadline."""
         if self.complete_by is not None and self.complete_within_s is not None:
-            raise PydanticCustomError("conflicting_fields", "Send either complete_by or complete_within_s")
+            raise PydanticCustomError(
+                "conflicting_fields",
+                "Send either complete_by or complete_within_s",
+                {"name": "complete_within_s"},
+            )
         return self
 
 

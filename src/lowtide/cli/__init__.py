@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lowtide.cli import auctions, doctor, feeds, keys, migrate, offers, providers, serve, tasks
+from lowtide.cli import auctions, demo, doctor, feeds, keys, migrate, offers, providers, serve, tasks
 from lowtide.cli.say import complain
 from lowtide.values.errors import MarketError
 
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A self-hosted spot market for AI work. Start with `lowtide serve`, then see `lowtide doctor`.",
 )
+app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)

@@ -1,7 +1,6 @@
 """What `lowtide serve` says when it is up."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -30,7 +29,7 @@ def greet(settings: "Settings", running: "Running", url: str) -> None:
 
     book = running.market.keeper.book
     configs = load_providers(settings.config / "providers")
-    sold = [row.offer for row in book.rows if not row.withdrawn]
+    sold = [row.offer for row in book.rows if not row.offer.withdrawn]
     live, off = sorted_by_life(configs, settings.environment)
     registered = sorted({offer.provider for offer in sold} - {config.name for config in configs})
     typer.echo(f"Lowtide is open at {url}")
@@ -79,8 +78,3 @@ def remedy(config: "ProviderConfig") -> str:
 
 def _recovered(count: int) -> str | None:
     return f"{count} task{'s' if count != 1 else ''} that a stopped service had left" if count else None
-
-
-def relative(path: Path) -> str:
-    """A path from the working folder where it lies under it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -82,9 +82,7 @@ async def opened(database_url: str) -> AsyncIterator["Database"]:
         await database.close()
 
 
-def on_database(
-    database: str | None, work: Callable[["Database"], Awaitable[R]], *, make: bool = False
-) -> R:
+def on_database(database: str | None, work: Callable[["Database"], Awaitable[R]], *, make: bool = False) -> R:
     """Run a piece of work on the migrated database."""
     url = settings(database).database_url
 

@@ -76,10 +76,3 @@ def more(page: dict[str, Any]) -> None:
     """Say where the next page begins."""
     if page.get("next"):
         typer.echo(f"\nThere are more: --after {page['next']}")
-
-
-def final_state(line: str, *, succeeded: bool) -> None:
-    """The last line of work that was waited for; exit 1 where it did not succeed."""
-    typer.echo(line, err=not succeeded)
-    if not succeeded:
-        raise typer.Exit(1)

@@ -164,7 +164,9 @@ def provider_id(service: Service, name: str) -> str:
     for row in every(service, "/v1/providers"):
         if row["name"] == name:
             return str(row["id"])
-    raise CommandFailed(f"No provider {name}. List them with `lowtide providers list`.", code="unknown_provider")
+    raise CommandFailed(
+        f"No provider {name}. List them with `lowtide providers list`.", code="unknown_provider"
+    )
 
 
 def json_file(path: Path) -> Any:

@@ -70,7 +70,7 @@ def _example(examples: dict[str, TaskRow], row: TaskRow) -> None:
 def print_bills(console: Console, top: str, bills: Sequence[Bill], finished: Finished) -> None:
     """The bills side by side, each against the first."""
     table = Table(
-        title=f"The day's bill, each ticket decided again by the same core (top model: {top})",
+        title=f"The day's bill, decided again by the same core (top model: {top})",
         title_justify="left",
     )
     for name, justify in (
@@ -93,7 +93,7 @@ def print_bills(console: Console, top: str, bills: Sequence[Bill], finished: Fin
         f"{dollars(finished.captured_nano)}{rest}."
     )
     console.print(
-        "Prices are the catalog's; night tariffs, claims and answers are the simulation's.\n", style="dim"
+        "Prices are the catalog's; night tariffs, claims and answers are the simulation's.\nA ticket has the same tokens with every model.\n", style="dim"
     )
 
 

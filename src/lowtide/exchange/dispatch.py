@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,8 @@ from lowtide.values.errors import MarketError
 from lowtide.wire.call import Answer, Call, CallFailed, Failure, FailureKind
 
 SIMULATOR_SCHEME = "simulator:"
+FREED_PAUSE_S = 0.02
+"""Ends that come this close together wake the queue once."""
 _log = structlog.get_logger()
 
 
@@ -48,6 +50,20 @@ class Dispatcher:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._idle = asyncio.Event()
         self._idle.set()
+        self._freed = asyncio.Event()
+        self._waking: asyncio.Task[None] | None = None
+
+    def wake_when_freed(self, wake: Callable[[], Awaitable[None]]) -> None:
+        """Call `wake` soon after tasks have ended here: places are free for what is queued."""
+
+        async def loop() -> None:
+            while True:
+                await self._freed.wait()
+                self._freed.clear()
+                await wake()
+                await asyncio.sleep(FREED_PAUSE_S)
+
+        self._waking = asyncio.create_task(loop(), name="waking")
 
     @property
     def in_flight(self) -> int:
@@ -73,6 +89,7 @@ class Dispatcher:
             del self._running[task_id]
         if not self._running:
             self._idle.set()
+        self._freed.set()
         if not done.cancelled() and (fault := done.exception()) is not None:
             _log.error("task_left_to_recovery", task_id=task_id, fault=repr(fault))
 
@@ -88,6 +105,9 @@ class Dispatcher:
 
     async def close(self, grace_s: float = 5.0) -> None:
         """Let running calls finish for a while, then stop them: the next start recovers them."""
+        if self._waking is not None:
+            self._waking.cancel()
+            await asyncio.gather(self._waking, return_exceptions=True)
         running = list(self._running.values())
         if running:
             _, late = await asyncio.wait(running, timeout=grace_s)
@@ -102,10 +122,11 @@ async def carry(market: Market, job: Job) -> None:
         began = time.monotonic()
         try:
             answer = await _call(market, job)
-        except CallFailed as failed:
+        except Exception as fault:
+            failure = _sorted(job, fault)
             spent = Settlement(job.row, job.task, job.attempt, _took(began))
-            job.failures.append(failed.failure)
-            if not await _next(market, job, spent, failed.failure):
+            job.failures.append(failure)
+            if not await _next(market, job, spent, failure):
                 return
         else:
             try:
@@ -113,6 +134,14 @@ async def carry(market: Market, job: Job) -> None:
             except LostRace:
                 _log.info("answer_came_after_the_end", task_id=job.row.id)
             return
+
+
+def _sorted(job: Job, fault: Exception) -> Failure:
+    """The failure that a wire raised. Anything else is a fault of ours: it is logged, and the task still ends."""
+    if isinstance(fault, CallFailed):
+        return fault.failure
+    _log.error("call_broke", task_id=job.row.id, attempt_id=job.attempt.id, exc_info=fault)
+    return _local(FailureKind.CUT, f"The call broke here: {type(fault).__name__}.", possibly_billed=True)
 
 
 def _took(began: float) -> int:
@@ -125,14 +154,18 @@ async def _next(market: Market, job: Job, spent: Settlement, failure: Failure) -
         if not failure.retry_elsewhere:
             await settle_exhausted(market, spent, failure)
             return False
+        paused_s = 0.0
         for _ in range(len(job.ladder)):
-            upcoming = _after(market, job, spent, failure)
+            pause_s = _pause_s(market, job, failure)
+            upcoming = _after(job, spent, paused_s + pause_s)
             if upcoming is None:
                 break
             job.step += 1
-            if (delay := _pause_s(market, job, failure)) > 0:
-                await asyncio.sleep(delay)
-            started = await settle_failure(market, spent, failure, upcoming)
+            if pause_s > 0:
+                await asyncio.sleep(pause_s)
+                paused_s += pause_s
+            starts_at = spent.ended_at + int(paused_s * 1_000_000)
+            started = await settle_failure(market, spent, failure, upcoming, starts_at)
             if started is not None:
                 job.attempt = started
                 job.row.version += 1
@@ -147,20 +180,20 @@ async def _next(market: Market, job: Job, spent: Settlement, failure: Failure) -
     return False
 
 
-def _after(market: Market, job: Job, spent: Settlement, failure: Failure) -> Candidate | None:
-    """The next bid that keeps the contract: in rank order, and from the start again after the last."""
+def _after(job: Job, spent: Settlement, pause_s: float) -> Candidate | None:
+    """The next bid that keeps the contract if it starts after a pause: by rank, and from the first after the last."""
     if job.attempt.number >= job.max_attempts:
         return None
     upcoming = job.ladder[(job.step + 1) % len(job.ladder)]
     left = job.time_left_s(spent.ended_at)
-    if left is not None and upcoming.p99_ms / 1_000 > left:
+    if left is not None and pause_s + upcoming.p99_ms / 1_000 > left:
         return None
     return upcoming
 
 
 def _pause_s(market: Market, job: Job, failure: Failure) -> float:
     """No pause before another bid; backoff, or what the provider asked for, once all have failed."""
-    round_number = job.step // len(job.ladder)
+    round_number = (job.step + 1) // len(job.ladder)
     if round_number == 0:
         return 0.0
     asked = failure.retry_after_s or 0.0 if len(job.ladder) == 1 else 0.0
@@ -211,13 +244,13 @@ def _timeout_s(market: Market, job: Job) -> float:
     return max(0.1, min(limit, left - needed if left > 2 * needed else left))
 
 
-def _local(kind: FailureKind, detail: str) -> Failure:
+def _local(kind: FailureKind, detail: str, *, possibly_billed: bool = False) -> Failure:
     return Failure(
         kind=kind,
         detail=detail,
         status=None,
         retry_after_s=None,
-        possibly_billed=False,
+        possibly_billed=possibly_billed,
         provider_fault=True,
         retry_elsewhere=True,
         latency_ms=0,

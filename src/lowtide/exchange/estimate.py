@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from lowtide.exchange.market import Market
-from lowtide.exchange.place import inputs_for, refuse_past_deadline, with_usual_output
+from lowtide.exchange.place import inputs_for, refuse_bad_fallback, refuse_past_deadline, with_usual_output
 from lowtide.market.auction import Decision, decide
 from lowtide.market.book import Book
 from lowtide.market.record import auction_key
@@ -23,9 +23,10 @@ class Estimate:
 
 
 async def estimate(market: Market, task: Task) -> Estimate:
-    """Decide on a task as of now and keep nothing. Raises DeadlinePassed."""
+    """Decide on a task as of now and keep nothing. Raises DeadlinePassed, InvalidRequest (fallback)."""
     now = market.now()
     refuse_past_deadline(task, now)
+    refuse_bad_fallback(task, market.keeper.book)
     task = with_usual_output(market, replace(task, id=new_id("task", now)))
     book, inputs = market.keeper.book, inputs_for(market, task)
     key = auction_key(await market.seeds.at(now), task.id)

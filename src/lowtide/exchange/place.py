@@ -26,7 +26,7 @@ from lowtide.market.states import TaskState
 from lowtide.market.task import Task, task_values
 from lowtide.store import events, idempotency, money, tasks
 from lowtide.store.tables import TaskRow
-from lowtide.values.errors import DeadlinePassed, Unavailable
+from lowtide.values.errors import DeadlinePassed, FieldError, InvalidRequest, Unavailable
 from lowtide.values.ids import new_id
 from lowtide.values.instants import SECOND_US, rfc3339
 
@@ -49,19 +49,38 @@ def refuse_past_deadline(task: Task, now: int) -> None:
     """Raise DeadlinePassed where the task's deadline is not ahead."""
     deadline = task.constraints.complete_by
     if deadline is not None and deadline <= now:
-        raise DeadlinePassed(
+        text = (
             f"complete_by {rfc3339(deadline)} is not after the market's clock, {rfc3339(now)}. "
             "Send a later deadline, or none."
         )
+        where = FieldError("/constraints/complete_by", DeadlinePassed.code, text)
+        raise DeadlinePassed(text, errors=(where,))
+
+
+def refuse_bad_fallback(task: Task, book: Book) -> None:
+    """Raise InvalidRequest where the fallback is no offer, or one that settles through the market (MARKET.md section 5)."""
+    fallback = task.objective.fallback
+    if fallback is None:
+        return
+    row = book.row_of.get(fallback)
+    if row is None:
+        code, text = "unknown_offer", f"No offer {fallback}. List the offers with GET /v1/offers."
+    elif book.rows[row].offer.settles:
+        code = "fallback_settles"
+        text = f"Offer {fallback} settles through the market, so it cannot be a fallback. Name one that does not."
+    else:
+        return
+    raise InvalidRequest(text, code=code, errors=(FieldError("/objective/fallback", code, text),))
 
 
 async def place(market: Market, dispatcher: Dispatcher, order: Order) -> TaskRow:
     """Run one task's auction now, and award, hold or queue it. The record is durable before this returns.
 
-    Raises DeadlinePassed, InsufficientFunds, Conflict (idempotency key in use), Unavailable where offers kept filling up.
+    Raises DeadlinePassed, InvalidRequest (fallback), InsufficientFunds, Conflict (idempotency key in use), Unavailable where offers kept filling up.
     """
     now = market.now()
     refuse_past_deadline(order.task, now)
+    refuse_bad_fallback(order.task, market.keeper.book)
     task = with_usual_output(market, replace(order.task, id=new_id("task", now)))
     seed = await market.seeds.at(now)
     refused: tuple[int, ...] = ()

@@ -69,7 +69,10 @@ async def register_provider(
 async def register_offer(
     market: Market, provider: Provider, offer: Offer, claim: Claim | None = None
 ) -> tuple[OfferRow, int]:
-    """List an offer and seal it; its row and the book version that has it. Raises Conflict (`offer_exists`)."""
+    """List an offer and seal it; its row and the book version that has it. Raises Conflict (`offer_exists`).
+
+    One that was withdrawn is listed again under its id, with the prices that it has.
+    """
     now = market.now()
 
     async def change(conn: AsyncConnection, touched: Touched) -> OfferRow:
@@ -84,8 +87,13 @@ async def register_offer(
             created_at=now,
             body=canonical(offer_values(offer)).decode(),
         )
+        before = await stored.offer_by_key(conn, provider.id, offer.upstream_model, offer.lane, offer.variant)
+        if before is not None and before.withdrawn_at is not None:
+            await stored.relist(conn, before.id, row.body, offer.model)
+            row = await offer_or_404(conn, before.id)
+        else:
+            await stored.add_offer(conn, row.model_dump())
         await claimed(conn, claim, row.id, now)
-        await stored.add_offer(conn, row.model_dump())
         await capacity.ensure(conn, row.id, offer.capacity)
         touched.offers.add(row.id)
         return row
@@ -93,14 +101,21 @@ async def register_offer(
     return await market.keeper.publish(change)
 
 
-async def change_offer(market: Market, offer_id: str, changes: Mapping[str, Any]) -> tuple[OfferRow, int]:
-    """Change fields of a listing (as `offer_values` names them). Raises NotFound where it is withdrawn or unknown."""
+async def change_offer(
+    market: Market, offer_id: str, changes: Mapping[str, Any], price_source: str | None = None
+) -> tuple[OfferRow, int]:
+    """Change fields of a listing (as `offer_values` names them), and whose quotes count for it.
+
+    Raises NotFound where it is withdrawn or unknown.
+    """
 
     async def change(conn: AsyncConnection, touched: Touched) -> OfferRow:
         row = await offer_or_404(conn, offer_id)
         body = orjson.loads(row.body) | dict(changes)
         if not await stored.update_body(conn, offer_id, canonical(body).decode()):
             raise NotFound(f"Offer {offer_id} is withdrawn. Register it anew.", code="offer_withdrawn")
+        if price_source is not None:
+            await stored.change_price_source(conn, offer_id, price_source)
         await capacity.ensure(
             conn,
             offer_id,

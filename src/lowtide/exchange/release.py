@@ -1,5 +1,6 @@
 """Releasing: what waits is decided on again, when its time has come or when the book has changed."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -29,6 +30,7 @@ from lowtide.store import events, money, tasks
 from lowtide.store.tables import TaskRow
 from lowtide.values.errors import InsufficientFunds
 from lowtide.values.ids import new_id
+from lowtide.values.instants import SECOND_US
 
 BATCH = 32
 """Tasks decided on in one commit of a sweep."""
@@ -56,28 +58,39 @@ async def release_due(market: Market, dispatcher: Dispatcher) -> int:
 
 async def review_waiting(market: Market, dispatcher: Dispatcher) -> int:
     """After the book has changed: decide again on all that is queued or held; how many were released."""
+    queued = await _review(market, dispatcher, tasks.queued)
+    return queued + await _review(market, dispatcher, tasks.held)
+
+
+async def review_queued(market: Market, dispatcher: Dispatcher) -> int:
+    """After places were freed: decide again on what is queued, the oldest first; how many were released."""
+    async with market.database.read() as conn:
+        if not await tasks.queued(conn, "", 1):
+            return 0
+    return await _review(market, dispatcher, tasks.queued)
+
+
+async def _review(
+    market: Market,
+    dispatcher: Dispatcher,
+    waiting: Callable[[AsyncConnection, str, int], Awaitable[list[TaskRow]]],
+) -> int:
     now, released = market.now(), 0
     seed = await market.seeds.at(now)
-    for waiting in (tasks.queued, tasks.held):
-        after = ""
-        while True:
+    after: str | None = ""
+    while after is not None:
 
-            async def unit(conn: AsyncConnection) -> tuple[str | None, list[Job]]:
-                found = await waiting(conn, after, BATCH)  # noqa: B023
-                jobs = [
-                    job
-                    for row in found
-                    if (job := await decide_again(conn, market, row, now, seed)) is not None
-                ]
-                return found[-1].id if len(found) == BATCH else None, jobs
+        async def unit(conn: AsyncConnection, start: str = after) -> tuple[str | None, list[Job]]:
+            found = await waiting(conn, start, BATCH)
+            jobs = [
+                job for row in found if (job := await decide_again(conn, market, row, now, seed)) is not None
+            ]
+            return found[-1].id if len(found) == BATCH else None, jobs
 
-            last, jobs = await market.database.writer.write(unit)
-            for job in jobs:
-                dispatcher.start(market, job)
-            released += len(jobs)
-            if last is None:
-                break
-            after = last
+        after, jobs = await market.database.writer.write(unit)
+        for job in jobs:
+            dispatcher.start(market, job)
+        released += len(jobs)
     return released
 
 
@@ -203,7 +216,8 @@ async def _wait_on(
         state = TaskState.QUEUED
         if row.state == state:
             return
-        changes = {"release_at": None, "reason": decision.code, "expires_at": row.complete_by or now}
+        until = row.complete_by or now + market.rules.queue_s * SECOND_US
+        changes = {"release_at": None, "reason": decision.code, "expires_at": until}
     else:
         await write_auction(conn, ids, task, book, inputs, decision)
         ended = TaskState.FAILED if row.state == TaskState.RUNNING else TaskState.UNFILLED

@@ -23,7 +23,7 @@ from lowtide.market.book_lines import (
     row_line,
 )
 from lowtide.market.offer import Conditions, Offer
-from lowtide.market.quote import Quote, pruned
+from lowtide.market.quote import Prices, Quote, pruned
 from lowtide.store import book as stored_book
 from lowtide.store import offers as stored_offers
 from lowtide.store.database import Database
@@ -34,6 +34,8 @@ from lowtide.values.instants import DAY_US, micros
 
 HORIZON_US = 7 * DAY_US
 """How far ahead a version holds quotes."""
+HISTORY_US = 28 * DAY_US
+"""How far back the price maximum of an offer reaches."""
 PAUSE_S = 0.1
 """Changes that wait together share a version; at most one version in this many seconds."""
 _KEPT_VERSIONS = 8
@@ -101,6 +103,16 @@ class BookKeeper:
         self._wake.set()
         result: tuple[R, int] = await pending.answer
         return result
+
+    async def extend(self) -> None:
+        """Bring every row up to date with the clock: quotes within the horizon, the price maximum of 28 days."""
+        offers = {row.offer.id for row in self.book.rows if not row.offer.withdrawn}
+
+        async def change(_conn: AsyncConnection, touched: Touched) -> None:
+            touched.offers |= offers
+
+        if offers:
+            await self.publish(change)
 
     async def at(self, version: int) -> Book:
         """Any version of the book. Raises SetupError where its lines do not give the digest that was sealed."""
@@ -184,6 +196,7 @@ class BookKeeper:
             return {}
         rows = await stored_offers.get_many(conn, sorted(ids))
         quotes = await _quotes(conn, rows, now)
+        maxima = await _price_maxima(conn, rows, now)
         changes: dict[int, Row] = {}
         for row in rows:
             offer = listing(row)
@@ -191,7 +204,7 @@ class BookKeeper:
             conditions = touched.conditions.get(row.id) or (
                 old.conditions if old else self._first_conditions(offer)
             )
-            conditions = _with_price_max(conditions, quotes[row.id], now)
+            conditions = replace(conditions, price_max=maxima.get(row.id, conditions.price_max))
             fresh = Row(offer, quotes[row.id], conditions)
             if fresh != old:
                 changes[row.row] = fresh
@@ -233,20 +246,35 @@ def stored_quote(row: QuoteRow) -> Quote:
     )
 
 
-def _with_price_max(conditions: Conditions, quotes: tuple[Quote, ...], now: int) -> Conditions:
-    """Raise the price maximum to what the quotes in force ask; × 1.25, since the history here is short."""
-    known = [q.prices for q in quotes if q.prices.known and q.valid_from <= now]
-    if not known:
-        return conditions
-    asked = (
-        max(p.input or 0 for p in known),
-        max(p.output or 0 for p in known),
-        max(p.per_request for p in known),
+async def _price_maxima(
+    conn: AsyncConnection, rows: Iterable[OfferRow], now: int
+) -> Mapping[str, tuple[int, int, int]]:
+    """The highest input, output and request price of the last 28 days by offer; × 1.25 where less is known."""
+    sources = {row.id: row.price_source for row in rows}
+    asked: dict[str, list[Prices]] = {}
+    begins: dict[str, int] = {}
+    for quote in await stored_offers.quotes_in_force(conn, sorted(sources), now - HISTORY_US, now):
+        prices = prices_from_values(orjson.loads(quote.prices))
+        if quote.source == sources[quote.offer_id] and prices.known:
+            asked.setdefault(quote.offer_id, []).append(prices)
+            begins[quote.offer_id] = min(
+                begins.get(quote.offer_id, now), max(quote.valid_from, quote.taken_at)
+            )
+    return {
+        offer_id: _highest(known, young=begins[offer_id] > now - HISTORY_US)
+        for offer_id, known in asked.items()
+    }
+
+
+def _highest(known: list[Prices], *, young: bool) -> tuple[int, int, int]:
+    def margin(price: int) -> int:
+        return -(-price * 5 // 4) if young else price
+
+    return (
+        margin(max(p.input or 0 for p in known)),
+        margin(max(p.output or 0 for p in known)),
+        margin(max(p.per_request for p in known)),
     )
-    raised = tuple(-(-value * 5 // 4) for value in asked)
-    before = conditions.price_max or (0, 0, 0)
-    highest = (max(before[0], raised[0]), max(before[1], raised[1]), max(before[2], raised[2]))
-    return conditions if highest == before else replace(conditions, price_max=highest)
 
 
 async def _load(conn: AsyncConnection, version: int, digest: bytes) -> Book:

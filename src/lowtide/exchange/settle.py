@@ -77,9 +77,9 @@ async def settle_answer(market: Market, spent: Settlement, answer: Answer) -> No
 
 
 async def settle_failure(
-    market: Market, spent: Settlement, failure: Failure, upcoming: Candidate
+    market: Market, spent: Settlement, failure: Failure, upcoming: Candidate, starts_at: int
 ) -> Started | None:
-    """A provider's failure: the attempt ends and the next one starts, in one commit. None where `upcoming` is full.
+    """A provider's failure: the attempt ends and the next one starts (µs), in one commit. None where `upcoming` is full.
 
     Raises LostRace where the task was ended meanwhile, InsufficientFunds where the next bid cannot be authorized.
     """
@@ -98,7 +98,7 @@ async def settle_failure(
             spent.row.auction_id or "",
             spent.attempt.number + 1,
             upcoming,
-            spent.ended_at,
+            starts_at,
         )
         await tasks.touch(
             conn,

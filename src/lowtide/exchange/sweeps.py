@@ -9,13 +9,14 @@ from lowtide.exchange.dispatch import Dispatcher
 from lowtide.exchange.expire import expire_due
 from lowtide.exchange.market import Market
 from lowtide.exchange.recover import recover, sign_of_life
-from lowtide.exchange.release import release_due, review_waiting
+from lowtide.exchange.release import release_due, review_queued, review_waiting
 from lowtide.store import duties, idempotency, log
 from lowtide.store.rows import LostRace
 from lowtide.values.instants import DAY_US, SECOND_US
 
 LEAF_LEASE_US = 5 * SECOND_US
 LEAVES = 2_000
+QUEUE_LOOK_S = 2.0
 KEYS_KEPT_US = 2 * DAY_US
 _log = structlog.get_logger()
 
@@ -28,6 +29,8 @@ class Sweeps:
     ) -> None:
         self._market, self._dispatcher, self._refresh = market, dispatcher, refresh
         self._reviewed_version = 0
+        self._queue_reviewed = time.monotonic()
+        dispatcher.wake_when_freed(guarded("freed", self.freed))
 
     def ticks(self) -> dict[str, tuple[Callable[[], Awaitable[None]], float]]:
         """Each sweep and how often it looks."""
@@ -38,6 +41,7 @@ class Sweeps:
             "life": (self.life, 4.0),
             "recover": (self.take_over, 5.0),
             "forget": (self.forget, 3_600.0),
+            "extend": (self._market.keeper.extend, 86_400.0),
         }
         if self._market.database.dialect != "sqlite":
             found["follow"] = (self._market.keeper.follow, 0.5)
@@ -53,6 +57,13 @@ class Sweeps:
         if market.keeper.book.version != self._reviewed_version:
             self._reviewed_version = market.keeper.book.version
             await review_waiting(market, self._dispatcher)
+        elif time.monotonic() - self._queue_reviewed > QUEUE_LOOK_S:
+            await self.freed()
+
+    async def freed(self) -> None:
+        """Decide again on what is queued: places were freed here, on another node, or by a new minute."""
+        self._queue_reviewed = time.monotonic()
+        await review_queued(self._market, self._dispatcher)
 
     async def number_leaves(self) -> None:
         """Number committed log lines: a duty, so that one node does it."""

@@ -92,9 +92,9 @@ def _award(task: Task, book: Book, inputs: Inputs, spot: Spot) -> Decision:
 
 def losing(spot: Spot, winner: RankedBid) -> Reasons:
     """Every row's one reason once the winner is known: the others still in are outbid or lost the tie."""
-    final = spot.reason.copy()
     still_in = spot.reason == 0
-    final[still_in] = LossReason.OUTBID
+    final: Reasons = still_in.view(np.int8) * np.int8(LossReason.OUTBID)
+    final += spot.reason
     if len(spot.top) > 1 and spot.top[1].score_nano == winner.score_nano:
         final[still_in & (spot.score == winner.score_nano)] = LossReason.LOST_TIE
     final[winner.row] = LossReason.NONE

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lowtide.market.columns import Columns, IntColumn, Ints, PriceColumns, full
+from lowtide.market.columns import Bools, Columns, IntColumn, Ints, PriceColumns, StepColumns, full
 from lowtide.market.task import UNKNOWN_OUTPUT_TOKENS, Task
 from lowtide.values.money import MAX_TOKENS, MTOK, ceil_div
 
@@ -14,73 +14,120 @@ BYTES_PER_TOKEN = 4
 
 @dataclass(frozen=True, slots=True)
 class Bids:
-    """By row: expected and worst cost (nano-USD), and the tokens they rest on."""
+    """By row: expected and worst cost (nano-USD), and the tokens they rest on.
+
+    The worst cost is kept as its parts, since most are only compared: of tokens, in millionths of a nano-USD, and
+    per request.
+    """
 
     expected: Ints
-    worst: Ints
+    worst_of_tokens: Ints
+    per_request: IntColumn
     input_tokens: IntColumn
     expected_output: IntColumn
     output_limit: IntColumn
 
+    @property
+    def worst(self) -> Ints:
+        """Every row's worst cost, nano-USD, rounded up once."""
+        return -(-self.worst_of_tokens // MTOK) + self.per_request
+
+    def worst_of(self, row: int) -> int:
+        """One row's worst cost, nano-USD, rounded up once."""
+        return ceil_div(int(self.worst_of_tokens[row]), MTOK) + at_row(self.per_request, row)
+
+    def worst_of_rows(self, rows: Ints) -> Ints:
+        """Some rows' worst cost, nano-USD, rounded up once."""
+        return -(-self.worst_of_tokens.take(rows) // MTOK) + at_rows(self.per_request, rows)
+
+    def within(self, ceiling_nano: int) -> Bools:
+        """Rows whose worst cost is at most so much: ⌈x⌉ ≤ c exactly where x ≤ c, so nothing need be divided."""
+        return self.worst_of_tokens <= (ceiling_nano - self.per_request) * MTOK
+
 
 def input_tokens(task: Task, token_ratio_ppm: IntColumn) -> IntColumn:
     """i = ceil(UTF-8 bytes / 4) × the model's learned token ratio, rounded up (MARKET.md section 3)."""
-    base = ceil_div(task.input_bytes, BYTES_PER_TOKEN)
-    return _ceil(base * token_ratio_ppm, PPM)
+    return _share(ceil_div(task.input_bytes, BYTES_PER_TOKEN), token_ratio_ppm)
+
+
+def most_tokens(task: Task, columns: Columns) -> int:
+    """No row's i⁺ = ⌈1.25·i⌉ is more tokens than this."""
+    tokens = ceil_div(ceil_div(task.input_bytes, BYTES_PER_TOKEN) * columns.most_token_ratio, PPM)
+    return ceil_div(5 * tokens, 4)
 
 
 def expected_output(task: Task, limit: IntColumn, verbosity_ppm: IntColumn) -> IntColumn:
     """ê: the type's usual output × the model's verbosity; while unknown half the limit, at most 512; never above it."""
     if task.usual_output is None:
-        return _least(_ceil(limit, 2), UNKNOWN_OUTPUT_TOKENS)
-    return _least(_ceil(task.usual_output * verbosity_ppm, PPM), limit)
+        return _least((limit + 1) // 2, UNKNOWN_OUTPUT_TOKENS)
+    return _least(_share(task.usual_output, verbosity_ppm), limit)
 
 
 def bids(task: Task, columns: Columns, prices: PriceColumns) -> Bids:
     """Every row's bid. Rows without a price get figures too; eligibility says that they don't count."""
-    tokens = _least(input_tokens(task, columns.token_ratio), MAX_TOKENS)
-    most_tokens = _least(_ceil(tokens * 5, 4), MAX_TOKENS)
+    tokens = input_tokens(task, columns.token_ratio)
+    most_of_all = most_tokens(task, columns)
+    if most_of_all > MAX_TOKENS:
+        tokens = _least(tokens, MAX_TOKENS)
+    most = _five_quarters(tokens)
+    if most_of_all > MAX_TOKENS:
+        most = _least(most, MAX_TOKENS)
     limit: IntColumn = columns.default_output if task.max_output is None else task.max_output
     output = expected_output(task, limit, columns.verbosity)
-    answers, most = task.n * output, task.n * limit
-    token_cost = tokens * prices.input + answers * prices.output
-    worst_cost = most_tokens * prices.worst_input + most * prices.output
-    length = len(prices.input)
+    answers, longest = (output, limit) if task.n == 1 else (task.n * output, task.n * limit)
+    cost, worst = tokens * prices.input, most * prices.worst_input
+    of_output = answers * prices.output
+    cost += of_output
+    worst += np.multiply(longest, prices.output, out=of_output)
     for step in prices.steps:
-        applies = _at(tokens, step.rows, length) > step.threshold
-        rows = step.rows[applies]
-        token_cost[rows] = (
-            _at(tokens, rows, length) * step.input[applies]
-            + _at(answers, rows, length) * step.output[applies]
-        )
-        applies = _at(most_tokens, step.rows, length) > step.threshold
-        rows = step.rows[applies]
-        worst_cost[rows] = (
-            _at(most_tokens, rows, length) * step.worst_input[applies]
-            + _at(most, rows, length) * step.worst_output[applies]
-        )
-    expected, worst = _ceil_in_place(token_cost), _ceil_in_place(worst_cost)
-    if not (isinstance(prices.per_request, int) and prices.per_request == 0):
-        expected += prices.per_request
-        worst += prices.per_request
-    return Bids(expected, worst, tokens, output, limit)
-
-
-def _ceil_in_place(cost: Ints) -> Ints:
+        if most_of_all > step.lowest:
+            _pay(cost, step, tokens, answers, step.input, step.output)
+            _pay(worst, step, most, longest, step.worst_input, step.worst_output)
     cost += MTOK - 1
     cost //= MTOK
-    return cost
+    if not (isinstance(prices.per_request, int) and prices.per_request == 0):
+        cost += prices.per_request
+    return Bids(cost, worst, prices.per_request, tokens, output, limit)
 
 
-def _ceil(value: IntColumn, divisor: int) -> IntColumn:
-    return (value + (divisor - 1)) // divisor
+def _pay(
+    cost: Ints, step: StepColumns, given: IntColumn, taken: IntColumn, price_in: Ints, price_out: Ints
+) -> None:
+    """Put in the cost of calls beyond the step's threshold, at its prices, in millionths of a nano-USD."""
+    applies = at_rows(given, step.rows) > step.threshold
+    rows = step.rows[applies]
+    cost[rows] = at_rows(given, rows) * price_in[applies] + at_rows(taken, rows) * price_out[applies]
+
+
+def _five_quarters(tokens: IntColumn) -> IntColumn:
+    """⌈1.25·tokens⌉, by a shift."""
+    more = tokens + 3
+    more >>= 2
+    more += tokens
+    return more
+
+
+def at_row(column: IntColumn, row: int) -> int:
+    """One row's value, whatever the column's form."""
+    return column if isinstance(column, int) else int(column[row])
+
+
+def at_rows(column: IntColumn, rows: Ints) -> Ints:
+    """Some rows' values, whatever the column's form."""
+    return full(column, len(rows)) if isinstance(column, int) else column[rows]
+
+
+def _share(amount: int, ppm: IntColumn) -> IntColumn:
+    """⌈amount·ppm / 10⁶⌉."""
+    if isinstance(ppm, int):
+        return ceil_div(amount * ppm, PPM)
+    share = amount * ppm
+    share += PPM - 1
+    share //= PPM
+    return share
 
 
 def _least(left: IntColumn, right: IntColumn) -> IntColumn:
     if isinstance(left, int) and isinstance(right, int):
         return min(left, right)
     return np.minimum(left, right)
-
-
-def _at(column: IntColumn, rows: Ints, length: int) -> Ints:
-    return full(column, length)[rows] if isinstance(column, int) else column[rows]

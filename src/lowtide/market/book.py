@@ -1,9 +1,10 @@
 """The book: an immutable, versioned snapshot of all offers with their quotes and conditions, held as arrays."""
 
 import hashlib
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,15 +16,28 @@ from lowtide.market.book_lines import (
     parse_row_line,
     row_line,
 )
-from lowtide.market.columns import Bools, Columns, Ints, PriceColumns, columns_of, price_columns
+from lowtide.market.columns import (
+    Bools,
+    Columns,
+    Ints,
+    PriceColumns,
+    changed_columns,
+    columns_of,
+    price_columns,
+)
+from lowtide.market.edges import Edges
+from lowtide.market.kept import KeptColumns
 from lowtide.market.offer import Conditions, Offer
-from lowtide.market.quote import Quote, boundaries, effective_quote
+from lowtide.market.quote import Quote, effective_quote
 from lowtide.market.task import Lists
 from lowtide.values.canonical import sha256
 
+T = TypeVar("T")
 GENERAL = ""
 _KEPT_PRICE_COLUMNS = 32
-_KEPT_MASKS = 256
+_REMEMBERED = 256
+_HASHED = 64
+"""Bytes that a row adds to the digest's input: two SHA-256s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +61,28 @@ class Book:
         self.rows: tuple[Row, ...] = tuple(rows)
         self.row_of: dict[str, int] = {row.offer.id: number for number, row in enumerate(self.rows)}
         self.row_of_key = {row.offer.key: number for number, row in enumerate(self.rows)}
-        self._offers = [row.offer for row in self.rows]
-        self._quotes = [row.quotes for row in self.rows]
         self.hashes = (
             hashes
             if hashes is not None
             else b"".join(row_hashes(number, row) for number, row in enumerate(self.rows))
         )
-        self.columns: Columns = columns_of(self._offers, [row.conditions for row in self.rows])
-        codes: dict[str, int] = {}
+        self.columns: Columns = columns_of((row.offer, row.conditions) for row in self.rows)
+        self._provider_code: dict[str, int] = {}
         self.provider_codes: Ints = np.array(
-            [codes.setdefault(offer.provider, len(codes)) for offer in self._offers], dtype=np.int64
+            [self._code_of(row.offer.provider) for row in self.rows], dtype=np.int64
         )
-        self._digest: bytes | None = None
-        self._edges: list[tuple[int, int]] = sorted(
-            (edge, number) for number, quotes in enumerate(self._quotes) for edge in boundaries(quotes)
-        )
-        self._edge_instants = [edge for edge, _ in self._edges]
+        self._edges = Edges.of((number, row.quotes) for number, row in enumerate(self.rows))
+        self._domains = frozenset(name for row in self.rows for name, _, _ in row.conditions.quality)
+        self._quality: KeptColumns[str, Row] = KeptColumns(_quality_values)
+        self._barred: KeptColumns[Lists, Row] = KeptColumns(_barred_value)
+        self._outside: KeptColumns[tuple[str, ...], Row] = KeptColumns(_outside_value)
         self._prices: list[PriceColumns] = []
-        self._quality: dict[str, tuple[Ints, Ints]] = {}
-        self._masks: dict[Lists, Bools] = {}
+        self._last_prices: tuple[PriceColumns, frozenset[int]] | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._digest: bytes | None = None
+        self._remembered: dict[Hashable, Any] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -79,81 +95,147 @@ class Book:
         return self._digest
 
     def with_rows(self, version: int, changes: Mapping[int, Row]) -> "Book":
-        """The next version: these rows replaced, or appended where their number is new.
+        """The next version: these rows replaced, or appended where their number is new. Costs what changed.
 
-        Costs what changed for lines and prices; the plain columns are built anew.
+        Raises ValueError where an appended row would leave a gap.
         """
-        rows = list(self.rows)
-        hashes = bytearray(self.hashes)
+        after = copy(self)
+        after.version = version
+        after._clear()
+        after._take_rows(self, changes)
+        is_other = _differences(self, changes)
+        listed = is_other(lambda row: row.offer)
+        observed = listed | is_other(lambda row: row.conditions)
+        priced = is_other(lambda row: (row.quotes, row.offer.withdrawn))
+        if observed:
+            entries = {number: (changes[number].offer, changes[number].conditions) for number in observed}
+            after.columns = changed_columns(self.columns, len(after), entries)
+            named = {name for number in observed for name, _, _ in changes[number].conditions.quality}
+            after._domains = self._domains | named
+        after._quality = self._quality.carried(observed)
+        after._barred, after._outside = self._barred.carried(listed), self._outside.carried(listed)
+        after._prices = list(self._prices)
+        if priced:
+            after._edges = self._edges.replaced({number: changes[number].quotes for number in priced})
+            after._prices = []
+            if self._prices:
+                after._last_prices = (self._prices[-1], priced)
+            elif self._last_prices is not None:
+                after._last_prices = (self._last_prices[0], self._last_prices[1] | priced)
+        return after
+
+    def _take_rows(self, before: "Book", changes: Mapping[int, Row]) -> None:
+        rows, hashes = list(before.rows), bytearray(before.hashes)
+        codes = before.provider_codes.copy()
+        self._provider_code = dict(before._provider_code)
         for number in sorted(changes):
+            row = changes[number]
+            if number > len(rows):
+                raise ValueError(f"row {number} would leave a gap after row {len(rows) - 1}")
             if number == len(rows):
-                rows.append(changes[number])
-                hashes += bytes(64)
-            rows[number] = changes[number]
-            hashes[number * 64 : (number + 1) * 64] = row_hashes(number, changes[number])
-        return Book(version, rows, hashes=bytes(hashes))
+                rows.append(row)
+                hashes += bytes(_HASHED)
+                codes = np.append(codes, 0)
+            elif rows[number].offer.key != row.offer.key or rows[number].offer.id != row.offer.id:
+                self.row_of, self.row_of_key = dict(self.row_of), dict(self.row_of_key)
+                del self.row_of[rows[number].offer.id], self.row_of_key[rows[number].offer.key]
+            rows[number] = row
+            codes[number] = self._code_of(row.offer.provider)
+            hashes[number * _HASHED : (number + 1) * _HASHED] = row_hashes(number, row)
+            if self.row_of.get(row.offer.id) != number:
+                self.row_of = {**self.row_of, row.offer.id: number}
+                self.row_of_key = {**self.row_of_key, row.offer.key: number}
+        self.rows, self.hashes, self.provider_codes = tuple(rows), bytes(hashes), codes
+
+    def _code_of(self, provider: str) -> int:
+        return self._provider_code.setdefault(provider, len(self._provider_code))
 
     def prices_at(self, at: int) -> PriceColumns:
         """Effective prices at an instant (µs), kept until the next known step."""
         for kept in self._prices:
             if kept.since <= at and (kept.until is None or at < kept.until):
                 return kept
-        position = bisect_right(self._edge_instants, at)
-        since = self._edge_instants[position - 1] if position else -(2**62)
-        until = self._edge_instants[position] if position < len(self._edges) else None
-        before = max(
-            (kept for kept in self._prices if kept.since <= since), key=lambda kept: kept.since, default=None
-        )
-        changed = None
+        since, until = self._edges.around(at)
+        before, stale = self._nearest_before(since)
+        numbers: Iterable[int] = range(len(self))
         if before is not None:
-            start = bisect_right(self._edge_instants, before.since)
-            changed = sorted({row for _, row in self._edges[start:position]})
-        columns = price_columns(self._offers, self._quotes, since, until, at, before, changed)
+            numbers = sorted(stale | self._edges.rows_between(before.since, at))
+        entries = ((number, self.rows[number].offer, self.rows[number].quotes) for number in numbers)
+        columns = price_columns(len(self), entries, (since, until), at, before)
         self._prices.append(columns)
         if len(self._prices) > _KEPT_PRICE_COLUMNS:
             self._prices.pop(0)
         return columns
 
+    def _nearest_before(self, since: int) -> tuple[PriceColumns | None, set[int]]:
+        """Prices known of an earlier instant, to start from, and the rows for which they may not hold."""
+        earlier = [kept for kept in self._prices if kept.since <= since]
+        if earlier:
+            return max(earlier, key=lambda kept: kept.since), set()
+        if self._last_prices is not None and self._last_prices[0].since <= since:
+            return self._last_prices[0], set(self._last_prices[1])
+        return None, set()
+
     def steps_between(self, after: int, upto: int) -> list[int]:
         """Known instants in `(after, upto]` at which some effective price may change, in order."""
-        start, end = bisect_right(self._edge_instants, after), bisect_right(self._edge_instants, upto)
-        return sorted(set(self._edge_instants[start:end]))
+        return self._edges.instants_between(after, upto)
 
     def rows_stepping(self, after: int, upto: int) -> list[int]:
         """Rows whose effective price may change in `(after, upto]`."""
-        start, end = bisect_right(self._edge_instants, after), bisect_right(self._edge_instants, upto)
-        return sorted({row for _, row in self._edges[start:end]})
+        return sorted(self._edges.rows_between(after, upto))
 
     def quote_at(self, row: int, at: int) -> Quote | None:
         """The quote of a row in force at an instant."""
-        return effective_quote(self._quotes[row], at)
+        return effective_quote(self.rows[row].quotes, at)
 
     def quality_columns(self, domain: str) -> tuple[Ints, Ints]:
         """Mean quality (ppm) and weight of its evidence (thousandths) by row, in a domain or else in general."""
-        kept = self._quality.get(domain)
-        if kept is None:
-            pairs = [quality_in(row.conditions, domain) for row in self.rows]
-            kept = (
-                np.array([mean for mean, _ in pairs], dtype=np.int64),
-                np.array([weight for _, weight in pairs], dtype=np.int64),
-            )
-            self._quality[domain] = kept
-        return kept
+        mean, weight = self._quality.get(domain if domain in self._domains else GENERAL, self.rows)
+        return mean, weight
 
     def barred(self, lists: Lists) -> Bools:
         """Rows that the lists do not admit."""
-        kept = self._masks.get(lists)
-        if kept is None:
-            kept = np.array([not admits(lists, row.offer) for row in self.rows], dtype=np.bool_)
-            if len(self._masks) >= _KEPT_MASKS:
-                self._masks.clear()
-            self._masks[lists] = kept
-        return kept
+        barred: Bools = self._barred.get(lists, self.rows)[0] != 0
+        return barred
 
     def outside(self, regions: tuple[str, ...]) -> Bools:
         """Rows that serve in none of the regions; an offer that names no region is outside them all."""
-        wanted = set(regions)
-        return np.array([wanted.isdisjoint(offer.regions) for offer in self._offers], dtype=np.bool_)
+        outside: Bools = self._outside.get(regions, self.rows)[0] != 0
+        return outside
+
+    def remembered(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """What follows from this version and the key alone, computed once. At most 256 keys stay."""
+        found: T | None = self._remembered.get(key)
+        if found is None:
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.pop(next(iter(self._remembered)))
+            found = self._remembered[key] = compute()
+        return found
+
+
+def _differences(
+    before: Book, changes: Mapping[int, Row]
+) -> Callable[[Callable[[Row], object]], frozenset[int]]:
+    def differ(part: Callable[[Row], object]) -> frozenset[int]:
+        return frozenset(
+            number
+            for number, row in changes.items()
+            if number >= len(before) or part(before.rows[number]) != part(row)
+        )
+
+    return differ
+
+
+def _quality_values(domain: str, row: Row) -> tuple[int, ...]:
+    return quality_in(row.conditions, domain)
+
+
+def _barred_value(lists: Lists, row: Row) -> tuple[int, ...]:
+    return (int(not admits(lists, row.offer)),)
+
+
+def _outside_value(regions: tuple[str, ...], row: Row) -> tuple[int, ...]:
+    return (int(set(regions).isdisjoint(row.offer.regions)),)
 
 
 def admits(lists: Lists, offer: Offer) -> bool:

@@ -3,12 +3,13 @@
 A column that is the same in every row collapses to a plain int: broadcasting does the rest, and faster.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lowtide.market.kept import grown
 from lowtide.market.offer import CIRCUIT_OPEN, FEATURES, MODALITIES, Conditions, Offer
 from lowtide.market.quote import Prices, Quote, effective_quote
 from lowtide.market.task import DEFAULT_OUTPUT_TOKENS
@@ -29,8 +30,13 @@ WITHDRAWN, NO_QUOTE, QUARANTINED, UNPRICED = 1, 2, 3, 4
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What a row is and how it behaves, apart from its price. int64 unless said otherwise."""
+    """What a row is and how it behaves, apart from its price. int64 unless said otherwise.
 
+    The `least_` and `most_` bounds over all rows let a decision skip a test that nobody can fail.
+    """
+
+    table: Ints
+    """All of it, uncollapsed, shape (columns, rows): what the next version is made from."""
     lacks: Ints
     """Inverted capability bits: a set bit is something the offer cannot do."""
     context_window: IntColumn
@@ -40,12 +46,16 @@ class Columns:
     verbosity: IntColumn
     first_token_p50: Ints
     first_token_p95: Ints
+    first_token_p95_us: Ints
     us_per_token: IntColumn
     completion_p99: Ints
     sick: Ints
     """1 − health, ppm."""
     circuit_open: Bools
-    any_open: bool
+    least_context: int
+    least_max_output: int
+    most_default_output: int
+    most_token_ratio: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,8 @@ class StepColumns:
     """
 
     rows: Ints
+    lowest: int
+    """The least threshold: a call of no more tokens pays none of these."""
     threshold: Ints
     input: Ints
     output: Ints
@@ -81,7 +93,6 @@ class PriceColumns:
     worst_input: Ints
     per_request: IntColumn
     unready: NDArray[np.int8]
-    any_unready: bool
     steps: tuple[StepColumns, ...]
     levels: Mapping[int, tuple[Level, ...]]
 
@@ -98,28 +109,64 @@ def full(column: IntColumn, length: int) -> Ints:
     return np.full(length, column, dtype=np.int64) if isinstance(column, int) else column
 
 
-def columns_of(offers: Sequence[Offer], conditions: Sequence[Conditions]) -> Columns:
+def columns_of(rows: Iterable[tuple[Offer, Conditions]]) -> Columns:
     """The columns of a whole book."""
-    length = len(offers)
+    values = [_row_values(offer, conditions) for offer, conditions in rows]
+    table = np.array(values, dtype=np.int64).reshape(len(values), _WIDTH).T
+    return _columns(np.ascontiguousarray(table))
 
-    def ints(values: Sequence[int]) -> Ints:
-        return np.array(values, dtype=np.int64).reshape(length)
 
-    circuit = np.array([c.circuit == CIRCUIT_OPEN for c in conditions], dtype=np.bool_).reshape(length)
+def changed_columns(
+    columns: Columns, length: int, changes: Mapping[int, tuple[Offer, Conditions]]
+) -> Columns:
+    """The columns of a next version with so many rows, of which these are other or new."""
+    table = grown(columns.table, length)
+    for number, (offer, conditions) in changes.items():
+        table[:, number] = _row_values(offer, conditions)
+    return _columns(table)
+
+
+def _row_values(offer: Offer, conditions: Conditions) -> tuple[int, ...]:
+    return (
+        lacks_of(offer),
+        offer.context_window,
+        offer.max_output_tokens,
+        conditions.token_ratio_ppm,
+        conditions.verbosity_ppm,
+        conditions.first_token_p50_ms,
+        conditions.first_token_p95_ms,
+        conditions.us_per_token,
+        conditions.completion_p99_ms,
+        1_000_000 - conditions.health_ppm,
+        int(conditions.circuit == CIRCUIT_OPEN),
+    )
+
+
+_WIDTH = 11
+
+
+def _columns(table: Ints) -> Columns:
+    lacks, context, max_output, ratio, verbosity, p50, p95, per_token, p99, sick, is_open = table
+    default_output = np.minimum(max_output, DEFAULT_OUTPUT_TOKENS)
     return Columns(
-        lacks=ints([lacks_of(offer) for offer in offers]),
-        context_window=collapsed(ints([o.context_window for o in offers])),
-        max_output=collapsed(ints([o.max_output_tokens for o in offers])),
-        default_output=collapsed(ints([min(o.max_output_tokens, DEFAULT_OUTPUT_TOKENS) for o in offers])),
-        token_ratio=collapsed(ints([c.token_ratio_ppm for c in conditions])),
-        verbosity=collapsed(ints([c.verbosity_ppm for c in conditions])),
-        first_token_p50=ints([c.first_token_p50_ms for c in conditions]),
-        first_token_p95=ints([c.first_token_p95_ms for c in conditions]),
-        us_per_token=collapsed(ints([c.us_per_token for c in conditions])),
-        completion_p99=ints([c.completion_p99_ms for c in conditions]),
-        sick=ints([1_000_000 - c.health_ppm for c in conditions]),
-        circuit_open=circuit,
-        any_open=bool(circuit.any()),
+        table=table,
+        lacks=lacks,
+        context_window=collapsed(context),
+        max_output=collapsed(max_output),
+        default_output=collapsed(default_output),
+        token_ratio=collapsed(ratio),
+        verbosity=collapsed(verbosity),
+        first_token_p50=p50,
+        first_token_p95=p95,
+        first_token_p95_us=1_000 * p95,
+        us_per_token=collapsed(per_token),
+        completion_p99=p99,
+        sick=sick,
+        circuit_open=is_open != 0,
+        least_context=int(context.min(initial=2**62)),
+        least_max_output=int(max_output.min(initial=2**62)),
+        most_default_output=int(default_output.max(initial=0)),
+        most_token_ratio=int(ratio.max(initial=0)),
     )
 
 
@@ -132,44 +179,40 @@ def lacks_of(offer: Offer) -> int:
 
 
 def price_columns(
-    offers: Sequence[Offer],
-    quotes: Sequence[tuple[Quote, ...]],
-    since: int,
-    until: int | None,
+    length: int,
+    rows: Iterable[tuple[int, Offer, tuple[Quote, ...]]],
+    period: tuple[int, int | None],
     at: int,
     before: PriceColumns | None = None,
-    changed: Sequence[int] | None = None,
 ) -> PriceColumns:
-    """Effective prices at an instant. With `before`, only the rows in `changed` are looked at again."""
-    length = len(offers)
-    if before is None or len(before.input) > length:
-        table = np.zeros((4, length), dtype=np.int64)
-        unready = np.full(length, NO_QUOTE, dtype=np.int8)
-        rows: Sequence[int] = range(length)
-        levels: dict[int, tuple[Level, ...]] = {}
-    else:
+    """Effective prices at an instant (µs) of a period, during which they stay.
+
+    `rows` are all rows, or with `before` those whose price may differ from then.
+    """
+    table = np.zeros((4, length), dtype=np.int64)
+    unready = np.full(length, NO_QUOTE, dtype=np.int8)
+    levels: dict[int, tuple[Level, ...]] = {}
+    steps: tuple[StepColumns, ...] | None = ()
+    if before is not None:
         old = len(before.input)
-        table = np.zeros((4, length), dtype=np.int64)
         table[0, :old], table[1, :old], table[2, :old] = before.input, before.output, before.worst_input
         table[3, :old] = before.per_request
-        unready = np.full(length, NO_QUOTE, dtype=np.int8)
         unready[:old] = before.unready
-        rows = changed if changed is not None else range(length)
-        levels = dict(before.levels)
-    for row in rows:
-        levels.pop(row, None)
-        unready[row] = _set_row(table, row, offers[row], effective_quote(quotes[row], at), levels)
+        levels, steps = dict(before.levels), before.steps
+    for row, offer, quotes in rows:
+        old_levels = levels.pop(row, None)
+        unready[row] = _set_row(table, row, offer, effective_quote(quotes, at), levels)
+        if levels.get(row) != old_levels:
+            steps = None
     return PriceColumns(
-        since,
-        until,
-        table[0],
-        table[1],
-        table[2],
-        collapsed(table[3]),
-        unready,
-        bool(unready.any()),
-        _step_columns(levels),
-        levels,
+        *period,
+        input=table[0],
+        output=table[1],
+        worst_input=table[2],
+        per_request=collapsed(table[3]),
+        unready=unready,
+        steps=_step_columns(levels) if steps is None else steps,
+        levels=levels,
     )
 
 
@@ -189,7 +232,7 @@ def _set_row(
     table[:, row] = (
         prices.input,
         prices.output,
-        max(prices.input, prices.cache_write or 0),
+        prices.input if prices.cache_write is None else max(prices.input, prices.cache_write),
         prices.per_request,
     )
     if prices.steps:
@@ -211,5 +254,6 @@ def _step_columns(levels: Mapping[int, tuple[Level, ...]]) -> tuple[StepColumns,
     for level in range(max((len(steps) for steps in levels.values()), default=0)):
         rows = sorted(row for row, steps in levels.items() if len(steps) > level)
         table = np.array([levels[row][level] for row in rows], dtype=np.int64)
-        columns.append(StepColumns(np.array(rows, dtype=np.int64), *(table[:, i] for i in range(5))))
+        numbers = np.array(rows, dtype=np.int64)
+        columns.append(StepColumns(numbers, int(table[:, 0].min()), *(table[:, i] for i in range(5))))
     return tuple(columns)

@@ -5,13 +5,11 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from lowtide.market.bid import Bids
+from lowtide.market.bid import Bids, most_tokens
 from lowtide.market.book import Book
 from lowtide.market.columns import (
     FEATURE_BIT,
-    FEATURE_BITS,
     MODALITY_BIT,
-    MODALITY_BITS,
     ZERO_RETENTION_BIT,
     IntColumn,
     Ints,
@@ -99,56 +97,79 @@ def reasons(
 ) -> Reasons:
     """The first failing reason of every row up to `over_budget`, 0 for bids still in.
 
-    Assigned from the last reason to the first, so that the first stays. `refused` are rows whose reservation failed.
+    The reasons stand in the order of their numbers, so the first that fails is the least, in whatever order they are
+    tested. `refused` are rows whose reservation failed.
     """
     limits, columns = task.constraints, book.columns
-    found = np.zeros(len(book), dtype=np.int8)
-    ceiling = MAX_TASK_NANO if limits.max_cost_nano is None else min(limits.max_cost_nano, MAX_TASK_NANO)
-    found[bids.worst > ceiling] = LossReason.OVER_BUDGET
-    if limits.complete_by is not None:
-        found[as_of + 1_000 * completion_p99_ms(book, bids) > limits.complete_by] = LossReason.TOO_LATE
-    if limits.max_latency_ms is not None:
-        slow = answer_ms(columns.first_token_p95, bids.expected_output, columns.us_per_token)
-        found[slow > limits.max_latency_ms] = LossReason.TOO_SLOW
-    if limits.min_quality_ppm is not None:
-        mean, weight = book.quality_columns(task.domain)
-        found[lower_bounds(mean, weight, limits.z_ppm) < limits.min_quality_ppm] = (
-            LossReason.QUALITY_BELOW_FLOOR
-        )
+    found = _standing(task, book, prices).copy()
     if refused:
-        found[list(refused)] = LossReason.NO_CAPACITY
-    if columns.any_open:
-        found[columns.circuit_open] = LossReason.CIRCUIT_OPEN
-    _capability_reasons(task, book, bids, found)
-    if not task.lists.empty:
-        found[book.barred(task.lists)] = LossReason.NOT_ALLOWED
-    if prices.any_unready:
-        np.copyto(found, prices.unready, where=prices.unready != 0)
-    return found
+        rows = list(refused)
+        found[rows] = np.minimum(found[rows], int(LossReason.NO_CAPACITY))
+    longest = columns.most_default_output if task.max_output is None else task.max_output
+    if most_tokens(task, columns) + longest > columns.least_context:
+        fits = bids.input_tokens + bids.output_limit <= columns.context_window
+        _require(found, fits, LossReason.CONTEXT_TOO_LONG)
+    if task.max_output is not None and task.max_output > columns.least_max_output:
+        _require(found, task.max_output <= columns.max_output, LossReason.OUTPUT_TOO_LONG)
+    if limits.max_latency_ms is not None:
+        takes_us = bids.expected_output * columns.us_per_token + columns.first_token_p95_us
+        _require(found, takes_us <= 1_000 * limits.max_latency_ms, LossReason.TOO_SLOW)
+    if limits.complete_by is not None:
+        left_ms = (limits.complete_by - as_of) // 1_000
+        _require(found, completion_p99_ms(book, bids) <= left_ms, LossReason.TOO_LATE)
+    ceiling = MAX_TASK_NANO if limits.max_cost_nano is None else min(limits.max_cost_nano, MAX_TASK_NANO)
+    _require(found, bids.within(ceiling), LossReason.OVER_BUDGET)
+    found &= np.negative((found != _STILL_IN).view(np.uint8))
+    return found.view(np.int8)
 
 
-def _capability_reasons(task: Task, book: Book, bids: Bids, found: Reasons) -> None:
-    columns, limits = book.columns, task.constraints
-    need = sum(MODALITY_BIT[m] for m in task.needs.modalities) | sum(
-        FEATURE_BIT[f] for f in task.needs.features
+_STILL_IN = 0xFF
+"""While reasons are found: more than any of them."""
+Found = NDArray[np.uint8]
+
+
+def _require(found: Found, passes: NDArray[np.bool_] | bool, reason: LossReason) -> None:
+    """Give the reason to rows that do not pass and have no earlier one. Bytes, not masks: ten times as fast."""
+    if isinstance(passes, bool):
+        if not passes:
+            np.minimum(found, int(reason), out=found)
+        return
+    mark = np.negative(passes.view(np.uint8))
+    mark |= int(reason)
+    np.minimum(found, mark, out=found)
+
+
+def _standing(task: Task, book: Book, prices: PriceColumns) -> Found:
+    """The reasons that hold for every task with these needs, lists and floor, whatever its size and budget."""
+    limits = task.constraints
+    key = (
+        prices.since,
+        task.needs,
+        task.lists,
+        task.domain,
+        limits.regions,
+        limits.zero_retention,
+        limits.min_quality_ppm,
+        limits.z_ppm,
     )
-    lacking = columns.lacks & (need | (ZERO_RETENTION_BIT if limits.zero_retention else 0))
-    lacks_some = bool(lacking.any())
-    if lacks_some and limits.zero_retention:
-        found[(lacking & ZERO_RETENTION_BIT) != 0] = LossReason.RETENTION_NOT_ALLOWED
+    return book.remembered(key, lambda: _found_standing(task, book, prices))
+
+
+def _found_standing(task: Task, book: Book, prices: PriceColumns) -> Found:
+    columns, limits, needs = book.columns, task.constraints, task.needs
+    found = np.where(prices.unready == 0, _STILL_IN, prices.unready).astype(np.uint8)
+    if not task.lists.empty:
+        _require(found, ~book.barred(task.lists), LossReason.NOT_ALLOWED)
+    modalities = sum(MODALITY_BIT[name] for name in needs.modalities)
+    features = sum(FEATURE_BIT[name] for name in needs.features)
+    _require(found, columns.lacks & modalities == 0, LossReason.MODALITY_MISSING)
+    _require(found, columns.lacks & features == 0, LossReason.FEATURE_MISSING)
     if limits.regions is not None:
-        found[book.outside(limits.regions)] = LossReason.REGION_NOT_ALLOWED
-    if task.max_output is not None:
-        _mark(found, task.max_output > columns.max_output, LossReason.OUTPUT_TOO_LONG)
-    _mark(found, bids.input_tokens + bids.output_limit > columns.context_window, LossReason.CONTEXT_TOO_LONG)
-    if lacks_some:
-        found[(lacking & FEATURE_BITS) != 0] = LossReason.FEATURE_MISSING
-        found[(lacking & MODALITY_BITS) != 0] = LossReason.MODALITY_MISSING
-
-
-def _mark(found: Reasons, mask: NDArray[np.bool_] | bool, reason: LossReason) -> None:
-    if isinstance(mask, bool):
-        if mask:
-            found[:] = reason
-    else:
-        found[mask] = reason
+        _require(found, ~book.outside(limits.regions), LossReason.REGION_NOT_ALLOWED)
+    if limits.zero_retention:
+        _require(found, columns.lacks & ZERO_RETENTION_BIT == 0, LossReason.RETENTION_NOT_ALLOWED)
+    _require(found, ~columns.circuit_open, LossReason.CIRCUIT_OPEN)
+    if limits.min_quality_ppm is not None:
+        bound = lower_bounds(*book.quality_columns(task.domain), limits.z_ppm)
+        _require(found, bound >= limits.min_quality_ppm, LossReason.QUALITY_BELOW_FLOOR)
+    return found

@@ -73,7 +73,7 @@ def bid_views(task: Task, book: Book, as_of: int, auction_key: bytes, decision: 
                 row.offer,
                 None if quote is None else quote.prices,
                 int(spot.bids.expected[number]) if priced else None,
-                int(spot.bids.worst[number]) if priced else None,
+                spot.bids.worst_of(number) if priced else None,
                 _claimed(row.offer, task.domain),
                 mean,
                 lower_bound_ppm(mean, weight, task.constraints.z_ppm),
@@ -112,7 +112,7 @@ def min_to_win(task: Task, decision: Decision, row: int) -> int | None:
     against = others if spot.reserve_nano is None else [*others, spot.reserve_nano]
     bid, worst, budget = (
         int(spot.bids.expected[row]),
-        int(spot.bids.worst[row]),
+        spot.bids.worst_of(row),
         task.constraints.max_cost_nano,
     )
     ceiling = None if budget is None else (budget if worst == 0 else bid * budget // worst)

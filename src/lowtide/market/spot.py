@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from lowtide.market.scoring import reserve, scores
 from lowtide.market.task import Task
 
 TOP = 10
-_NO_SCORE = np.int64(-(2**62))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,7 @@ class Inputs:
     reference_cost_nano: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class RankedBid:
+class RankedBid(NamedTuple):
     """A bid still in, by rank: row, score, expected and worst cost (nano-USD)."""
 
     row: int
@@ -61,24 +60,28 @@ def clear(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes
     if least is not None:
         reason[(score < least) & (reason == 0)] = LossReason.BELOW_RESERVE
     rows = best_rows(book, reason, score, auction_key, TOP)
-    top = tuple(
-        RankedBid(row, int(score[row]), int(costs.expected[row]), int(costs.worst[row])) for row in rows
-    )
+    top = _ranked(np.array(rows, dtype=np.int64), score, costs)
     return Spot(prices, costs, reason, score, least, top)
+
+
+def _ranked(rows: Ints, score: Ints, costs: Bids) -> tuple[RankedBid, ...]:
+    worst = costs.worst_of_rows(rows).tolist()
+    columns = zip(
+        rows.tolist(), score.take(rows).tolist(), costs.expected.take(rows).tolist(), worst, strict=True
+    )
+    return tuple(map(RankedBid._make, columns))
 
 
 def best_rows(book: Book, reason: Reasons, score: Ints, auction_key: bytes, count: int) -> list[int]:
     """The rows still in with the highest scores, best first; equal scores in order of `tie_hash`."""
-    offered = np.where(reason == 0, score, _NO_SCORE)
-    if len(offered) > count:
-        floor = max(np.partition(offered, len(offered) - count)[len(offered) - count], _NO_SCORE + 1)
-    else:
-        floor = _NO_SCORE + 1
-    rows = np.flatnonzero(offered >= floor)
-    values = offered[rows].tolist()
-    ranked = rows.tolist()
+    rows = (reason == 0).nonzero()[0]
+    offered = score.take(rows)
+    if len(rows) > count:
+        best = (offered >= np.partition(offered, -count)[-count]).nonzero()[0]
+        rows, offered = rows.take(best), offered.take(best)
+    values, ranked = offered.tolist(), rows.tolist()
     if len(set(values)) == len(values):
-        order = sorted(range(len(ranked)), key=lambda index: -values[index])
+        order = sorted(range(len(ranked)), key=values.__getitem__, reverse=True)
     else:
         order = sorted(
             range(len(ranked)),

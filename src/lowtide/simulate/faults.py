@@ -48,7 +48,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Stats:
-    """What a provider's simulator saw: calls, those answered, those whose client left before.
+    """What a provider's simulator saw: calls, those answered, those whose client left before, the most at once.
 
     `keys` are the idempotency keys of calls that were answered: one that stands twice was done twice.
     """
@@ -56,6 +56,8 @@ class Stats:
     calls: int = 0
     answered: int = 0
     disconnected: int = 0
+    at_once: int = 0
+    most_at_once: int = 0
     connections: set[tuple[str, int]] = field(default_factory=set)
     keys: list[str] = field(default_factory=list)
 
@@ -65,6 +67,7 @@ class Stats:
             "calls": self.calls,
             "answered": self.answered,
             "disconnected": self.disconnected,
+            "most_at_once": self.most_at_once,
             "connections": len(self.connections),
             "keys": self.keys,
         }

@@ -111,11 +111,14 @@ class Upstreams:
             return await send_json(send, 404, error(text, _INVALID, "model_not_found"))
         gone = asyncio.ensure_future(until_disconnected(receive))
         work = asyncio.ensure_future(self._answer(provider, body, scope, send))
+        stats.at_once += 1
+        stats.most_at_once = max(stats.most_at_once, stats.at_once)
         try:
             await asyncio.wait({gone, work}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 stats.disconnected += 1
         finally:
+            stats.at_once -= 1
             gone.cancel()
             work.cancel()
             ended = await asyncio.gather(gone, work, return_exceptions=True)

@@ -81,6 +81,11 @@ async def set_price_source(conn: AsyncConnection, offer_id: str, source: str) ->
     return await rows.changed(conn, update(_OFFERS).where(*unbound).values(price_source=source)) == 1
 
 
+async def change_price_source(conn: AsyncConnection, offer_id: str, source: str) -> None:
+    """Bind an offer to another source of its prices."""
+    await rows.changed(conn, update(_OFFERS).where(_OFFERS.c.id == offer_id).values(price_source=source))
+
+
 async def add_quotes(conn: AsyncConnection, quotes: Sequence[Mapping[str, Any]]) -> None:
     """Store quotes as taken."""
     await rows.insert(conn, QuoteRow, quotes)
@@ -148,7 +153,19 @@ async def get_many(conn: AsyncConnection, offer_ids: Sequence[str]) -> list[Offe
     )
 
 
-async def relist(conn: AsyncConnection, offer_id: str, body: str) -> None:
-    """Put a listing back, or replace it, where its provider's file offers it (again)."""
+async def relist(conn: AsyncConnection, offer_id: str, body: str, model: str | None = None) -> None:
+    """Put a listing back, or replace it, where its provider offers it (again); `model` where that may differ."""
     statement = update(_OFFERS).where(_OFFERS.c.id == offer_id).values(body=body, withdrawn_at=None)
-    await rows.changed(conn, statement)
+    await rows.changed(conn, statement if model is None else statement.values(model=model))
+
+
+async def quotes_in_force(
+    conn: AsyncConnection, offer_ids: Sequence[str], since_us: int, until_us: int
+) -> list[QuoteRow]:
+    """Quotes of these offers, from any source, that were in force at some instant of `[since_us, until_us]`."""
+    query = select(_QUOTES).where(
+        _QUOTES.c.offer_id.in_(offer_ids),
+        _QUOTES.c.valid_from <= until_us,
+        or_(_QUOTES.c.valid_until.is_(None), _QUOTES.c.valid_until > since_us),
+    )
+    return await rows.fetch(conn, query.order_by(_QUOTES.c.offer_id, _QUOTES.c.sequence), QuoteRow)

@@ -11,6 +11,7 @@ from lowtide.api.auth import AnyRole, Operator, key_hash, new_key
 from lowtide.api.bodies import NewAccount, NewKey
 from lowtide.api.context import TheMarket
 from lowtide.api.idempotent import TheClaim
+from lowtide.api.json_body import StrictRoute
 from lowtide.api.pages import After, Limit, page
 from lowtide.exchange.register import claimed
 from lowtide.store import accounts, providers
@@ -18,7 +19,7 @@ from lowtide.store.tables import Account, ApiKey
 from lowtide.values.errors import Forbidden, InvalidRequest, NotFound
 from lowtide.values.ids import new_id
 
-router = APIRouter(tags=["accounts and keys"])
+router = APIRouter(tags=["accounts and keys"], route_class=StrictRoute)
 
 
 @router.post("/accounts", status_code=201, summary="Open a prepaid account")

@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from lowtide.api import task_views
 from lowtide.api.auth import Principal, Reader
 from lowtide.api.context import TheMarket
+from lowtide.api.json_body import StrictRoute
 from lowtide.api.pages import After, Limit, page
 from lowtide.exchange.review import Reviewed, export, review
 from lowtide.market.explain import bid_views, why_not
@@ -15,7 +16,7 @@ from lowtide.store import auctions, tasks
 from lowtide.values.errors import BadValue, FieldError, Forbidden, InvalidRequest, NotFound
 from lowtide.values.instants import micros, parse_instant
 
-router = APIRouter(tags=["auctions"])
+router = APIRouter(tags=["auctions"], route_class=StrictRoute)
 Outcome = Literal["awarded", "held", "queued", "unfilled"]
 
 

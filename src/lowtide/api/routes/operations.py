@@ -9,12 +9,13 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from lowtide.api import views
 from lowtide.api.auth import AnyRole, SellerOrAuditor
 from lowtide.api.context import TheDispatcher, TheMarket
+from lowtide.api.json_body import StrictRoute
 from lowtide.api.pages import After, Limit, page
 from lowtide.store import log, providers, tasks
 from lowtide.values.errors import NotFound
 
-router = APIRouter(tags=["operations"])
-feeds = APIRouter(tags=["feeds"])
+router = APIRouter(tags=["operations"], route_class=StrictRoute)
+feeds = APIRouter(tags=["feeds"], route_class=StrictRoute)
 
 
 @router.get("/healthz", summary="Whether the process lives", response_class=PlainTextResponse)

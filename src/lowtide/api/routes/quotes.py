@@ -13,12 +13,13 @@ from lowtide.api.auth import AnyRole, Principal, Seller
 from lowtide.api.bodies import BulkQuotes, NewQuote
 from lowtide.api.context import TheMarket
 from lowtide.api.idempotent import TheClaim
+from lowtide.api.json_body import StrictRoute
 from lowtide.api.routes.sellers import refuse_others
 from lowtide.exchange.register import Pushed, offer_or_404, push_quotes
 from lowtide.store import offers
-from lowtide.values.errors import FieldError, InvalidRequest, MarketError
+from lowtide.values.errors import FieldError, InvalidRequest, MarketError, OverlappingQuotes, StaleQuote
 
-router = APIRouter(tags=["quotes and the book"])
+router = APIRouter(tags=["quotes and the book"], route_class=StrictRoute)
 KEEP_ALIVE_S = 15.0
 
 
@@ -63,7 +64,14 @@ async def _push(
             )
 
     async def make() -> dict[str, Any]:
-        taken, version = await push_quotes(market, [one for one, _ in pushed], claim=once.claim)
+        try:
+            taken, version = await push_quotes(market, [one for one, _ in pushed], claim=once.claim)
+        except (OverlappingQuotes, StaleQuote) as fault:
+            where = pushed[0][1].rpartition("/")[0] or (
+                "/sequence" if isinstance(fault, StaleQuote) else "/prices"
+            )
+            fault.errors = (FieldError(where, fault.code, fault.detail),)
+            raise
         return {
             "quotes": [{"id": one.id, "offer_id": one.offer_id, **views.quote(one.quote)} for one in taken],
             "book_version": version,

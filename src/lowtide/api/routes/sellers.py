@@ -10,6 +10,7 @@ from lowtide.api.bodies import NewOffer, NewProvider, OfferChange
 from lowtide.api.context import TheMarket
 from lowtide.api.fields import ppm
 from lowtide.api.idempotent import TheClaim
+from lowtide.api.json_body import StrictRoute
 from lowtide.api.pages import After, Limit, page
 from lowtide.api.private_urls import refuse_private
 from lowtide.exchange.register import (
@@ -23,7 +24,7 @@ from lowtide.store import offers, providers
 from lowtide.store.tables import OfferRow, Provider
 from lowtide.values.errors import Forbidden, NotFound
 
-router = APIRouter(tags=["providers and offers"])
+router = APIRouter(tags=["providers and offers"], route_class=StrictRoute)
 
 
 @router.post("/providers", status_code=201, summary="Register a provider")
@@ -96,7 +97,7 @@ async def list_offers(
     """Offers in the order they were registered, with the quotes that the book has."""
     mine = who.provider_id if who.role == "provider" else provider_id
     async with market.database.read() as conn:
-        last = await offers.get_offer(conn, after) if after else None
+        last = await offer_or_404(conn, after) if after else None
         rows = await offers.list_offers(
             conn, provider_id=mine, model=model, after_row=-1 if last is None else last.row, limit=limit + 1
         )
@@ -113,7 +114,7 @@ async def read_offer(offer_id: str, market: TheMarket, _who: AnyRole) -> dict[st
 async def patch_offer(offer_id: str, body: OfferChange, market: TheMarket, who: Seller) -> dict[str, Any]:
     """Fields left out stay. Provider, model, lane and variant are the offer's name: withdraw it and list another."""
     refuse_others(who, (await _row(market, offer_id)).provider_id)
-    row, version = await change_offer(market, offer_id, body.values())
+    row, version = await change_offer(market, offer_id, body.values(), body.price_source)
     return views.offer(row, market.keeper.book) | {"book_version": version}
 
 

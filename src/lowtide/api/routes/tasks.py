@@ -13,18 +13,19 @@ from lowtide.api import task_views
 from lowtide.api.auth import Principal, Reader, Requester
 from lowtide.api.context import TheDispatcher, TheMarket
 from lowtide.api.idempotent import TheClaim
+from lowtide.api.json_body import StrictRoute
 from lowtide.api.pages import After, Limit, page
 from lowtide.api.task_body import TaskBody
 from lowtide.api.views import when
 from lowtide.exchange.cancel import cancel
 from lowtide.exchange.estimate import estimate
 from lowtide.exchange.place import place
-from lowtide.market.states import FINAL
+from lowtide.market.states import FINAL, TaskState
 from lowtide.store import attempts, events, tasks
 from lowtide.store.tables import TaskRow
 from lowtide.values.errors import NotFound
 
-router = APIRouter(tags=["tasks"])
+router = APIRouter(tags=["tasks"], route_class=StrictRoute)
 _LOOK_S = 0.25
 
 
@@ -43,6 +44,8 @@ async def post_task(
         return await shown(market, who, row.id)
 
     async def again(task_id: str) -> dict[str, Any]:
+        if body.wait_s:
+            await _final(market, dispatcher, await _own(market, who, task_id), body.wait_s)
         return await shown(market, who, task_id)
 
     return await once.answer(make, again)
@@ -59,7 +62,7 @@ async def list_tasks(
     request: Request,
     market: TheMarket,
     who: Reader,
-    state: str | None = None,
+    state: TaskState | None = None,
     task_type: str | None = None,
     limit: Limit = 50,
     after: After = None,
@@ -107,7 +110,7 @@ async def stream_events(
     task_id: str,
     market: TheMarket,
     who: Reader,
-    after: Annotated[int, Query(ge=0, description="the last event id already seen")] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**63, description="the last event id already seen")] = 0,
 ) -> StreamingResponse:
     """Every change so far, then each as it comes; the stream ends with the task. `Last-Event-ID` resumes it."""
     await _own(market, who, task_id)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lowtide.market.bid import at_row
 from lowtide.market.book import Book
 from lowtide.market.eligibility import completion_p99_ms, reasons
 from lowtide.market.spot import Inputs, Spot
@@ -55,11 +56,7 @@ def worst_by_history(book: Book, spot: Spot, row: int) -> int:
     ceiling = book.rows[row].conditions.price_max
     if ceiling is None:
         raise ValueError("a row without a price history has no worst case")
-    tokens, limit = _value(spot.bids.input_tokens, row), _value(spot.bids.output_limit, row)
-    flat_worst = int(spot.bids.worst[row])
+    tokens, limit = at_row(spot.bids.input_tokens, row), at_row(spot.bids.output_limit, row)
+    flat_worst = spot.bids.worst_of(row)
     by_history = ceiling[2] + ceil_div(ceil_div(tokens * 5, 4) * ceiling[0] + limit * ceiling[1], MTOK)
     return max(flat_worst, by_history)
-
-
-def _value(column: "np.ndarray | int", row: int) -> int:
-    return column if isinstance(column, int) else int(column[row])

@@ -1,0 +1,80 @@
+"""JSON bodies, read strictly: what no field could hold is refused here by its place, before any field is looked at."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import orjson
+from fastapi import HTTPException, Request, Response
+from fastapi.routing import APIRoute
+
+from lowtide.values.errors import FieldError, InvalidRequest
+
+MAX_DEPTH = 100
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class StrictRequest(Request):
+    """A request whose JSON is UTF-8 and RFC 8259 (no NaN), at most MAX_DEPTH deep, and without NUL characters."""
+
+    async def json(self) -> Any:
+        """The body's value. Raises orjson.JSONDecodeError, and InvalidRequest that points at what is refused."""
+        raw = await self.body()
+        value = orjson.loads(raw)
+        if b"\\u0000" in raw or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
+            refuse_odd(value)
+        return value
+
+
+class StrictRoute(APIRoute):
+    """A route that takes JSON only, and no NUL character in its path or query."""
+
+    def get_route_handler(self) -> Handler:
+        """FastAPI's handler, behind these checks."""
+        handle, has_body = super().get_route_handler(), self.body_field is not None
+
+        async def strict(request: Request) -> Response:
+            if "\x00" in request.url.path or "\x00" in str(request.query_params) or b"%00" in _query(request):
+                raise InvalidRequest(
+                    "The path or query holds a NUL character. Remove it.", code="nul_character"
+                )
+            if has_body and _sends(request) and not _is_json(request):
+                raise HTTPException(415, "Send JSON, with Content-Type: application/json")
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def _query(request: Request) -> bytes:
+    found: bytes = request.scope.get("query_string", b"")
+    return found
+
+
+def _sends(request: Request) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def refuse_odd(value: Any) -> None:
+    """Raise InvalidRequest (`too_deep`, `nul_character`) with the pointer of the first place that is at fault."""
+    waiting: list[tuple[Any, tuple[str, ...]]] = [(value, ())]
+    while waiting:
+        found, path = waiting.pop()
+        if len(path) > MAX_DEPTH:
+            raise _refusal("too_deep", path[:3], f"The body is nested more than {MAX_DEPTH} deep. Flatten it.")
+        if isinstance(found, str) and "\x00" in found:
+            raise _refusal("nul_character", path, "Text may not hold a NUL character. Remove it.")
+        if isinstance(found, dict):
+            if any("\x00" in name for name in found):
+                raise _refusal("nul_character", path, "A name may not hold a NUL character. Remove it.")
+            waiting += [(inner, (*path, name)) for name, inner in found.items()]
+        elif isinstance(found, list):
+            waiting += [(inner, (*path, str(index))) for index, inner in enumerate(found)]
+
+
+def _refusal(code: str, path: tuple[str, ...], text: str) -> InvalidRequest:
+    where = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in path)
+    return InvalidRequest(text, code=code, errors=(FieldError(where, code, text),))

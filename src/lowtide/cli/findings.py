@@ -1,0 +1,16 @@
+"""What a check of the doctor found."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["ok", "unset", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check. `unset`: not there, and nothing is wrong with that; `mend` says what would change it."""
+
+    check: str
+    state: State
+    detail: str
+    mend: str | None = None

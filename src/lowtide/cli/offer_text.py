@@ -1,0 +1,74 @@
+"""Offers and quotes as people read them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lowtide.cli.say import NOTHING, money, plain, table, when
+
+
+def show_offers(offers: Sequence[dict[str, Any]], asks: Sequence[dict[str, Any]]) -> None:
+    """Offers with their price now, as the book's asks have it."""
+    prices = {ask["offer_id"]: ask for ask in asks}
+    table(
+        ("id", "provider", "model", "lane", "input", "output", "until"),
+        [_line(offer, prices.get(offer["id"])) for offer in offers],
+        right=("input", "output"),
+    )
+
+
+def _line(offer: dict[str, Any], ask: dict[str, Any] | None) -> tuple[str, ...]:
+    found = (ask or {}).get("prices") or {}
+    until = "withdrawn" if offer["withdrawn_at"] else "no price" if not found else _until(ask)
+    return (
+        offer["id"],
+        offer["provider"],
+        offer["model"] + (f" [{offer['variant']}]" if offer["variant"] else ""),
+        offer["lane"],
+        money(found.get("input_per_mtok")),
+        money(found.get("output_per_mtok")),
+        until,
+    )
+
+
+def _until(ask: dict[str, Any] | None) -> str:
+    end = (ask or {}).get("valid_until")
+    return "replaced" if end is None else when(end)
+
+
+def quote_line(quote: dict[str, Any]) -> tuple[str, ...]:
+    """A quote: from, until, input, output, per request, sequence."""
+    prices = quote["prices"] or {}
+    return (
+        when(quote["valid_from"]),
+        "replaced" if quote["valid_until"] is None else when(quote["valid_until"]),
+        money(prices.get("input_per_mtok")),
+        money(prices.get("output_per_mtok")),
+        money(prices.get("per_request")),
+        plain(quote["sequence"]),
+    )
+
+
+def listing_facts(offer: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """What an offer says of itself."""
+    capacity, latency = offer["capacity"], offer["latency"]
+    limits = [f"{value} {name.replace('_', ' ')}" for name, value in capacity.items() if value is not None]
+    speeds = [f"{name} {value}" for name, value in latency.items() if value is not None]
+    claims = [f"{c['domain']} {c['quality']} ({c['sample_size']} samples)" for c in offer["quality_claims"]]
+    return [
+        ("id", offer["id"]),
+        ("provider", offer["provider"]),
+        ("model", offer["model"]),
+        ("upstream", offer["upstream_model"] if offer["upstream_model"] != offer["model"] else None),
+        ("lane", offer["lane"]),
+        ("variant", offer["variant"] or None),
+        ("modalities", plain(offer["modalities"])),
+        ("features", plain(offer["features"])),
+        ("context", f"{offer['context_window']} tokens, up to {offer['max_output_tokens']} of output"),
+        ("regions", plain(offer["regions"])),
+        ("retention", "none" if offer["zero_retention"] else None),
+        ("capacity", ", ".join(limits) or "unlimited until a 429"),
+        ("latency claim", ", ".join(speeds) or NOTHING),
+        ("quality claim", ", ".join(claims) or NOTHING),
+        ("price source", plain(offer["price_source"])),
+        ("withdrawn", None if offer["withdrawn_at"] is None else when(offer["withdrawn_at"])),
+    ]

@@ -1,0 +1,206 @@
+"""`lowtide offers`: what is sold, and at which price."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lowtide.cli.offer_text import listing_facts, quote_line, show_offers
+from lowtide.cli.options import DEFAULT_URL, After, AsJson, Key, Limit, Url, group
+from lowtide.cli.say import facts, more, table
+from lowtide.cli.service import Service, json_file, provider_id
+from lowtide.cli.times import moment
+
+app = group("What is sold, and at which price.")
+_Offer = Annotated[str, typer.Argument(metavar="OFFER", help="Its id.")]
+
+
+@app.command("list")
+def list_(
+    provider: Annotated[str | None, typer.Option(help="Only this provider's: its id or name.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only offers of this model.")] = None,
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    limit: Limit = 50,
+    after: After = None,
+    as_json: AsJson = False,
+) -> None:
+    """List offers with their price now, in USD per million tokens.
+
+    Example: lowtide offers list --provider north
+    """
+    service = Service(url, key)
+    seller = None if provider is None else provider_id(service, provider)
+    page = service.get("/v1/offers", provider_id=seller, model=model, limit=limit, after=after)
+    if as_json:
+        typer.echo(page.text)
+        return
+    show_offers(page.data["data"], service.get("/v1/book", model=model).data["data"])
+    more(page.data)
+
+
+@app.command("show")
+def show(offer: _Offer, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> None:
+    """Show an offer with its quotes.
+
+    Example: lowtide offers show off_01abc…
+    """
+    found = Service(url, key).get(f"/v1/offers/{offer}")
+    if as_json:
+        typer.echo(found.text)
+        return
+    facts(listing_facts(found.data))
+    if not found.data["quotes"]:
+        typer.echo(f"\nNo quote: it cannot win. Push one: lowtide offers quote {offer} --input … --output …")
+        return
+    typer.echo("")
+    table(
+        ("from", "until", "input", "output", "per request", "sequence"),
+        [quote_line(quote) for quote in found.data["quotes"]],
+        right=("input", "output", "per request", "sequence"),
+    )
+
+
+@app.command("add")
+def add(
+    provider: Annotated[str, typer.Option(help="Whose offer: id or name.")],
+    model: Annotated[str, typer.Option(help="The model as requesters name it.")],
+    upstream_model: Annotated[
+        str | None, typer.Option(help="The model as the provider names it. [default: the same]")
+    ] = None,
+    lane: Annotated[str, typer.Option(help="priority, standard, flex, batch or spot.")] = "standard",
+    variant: Annotated[str, typer.Option(help="Tells offers of one model and lane apart.")] = "",
+    context_window: Annotated[int | None, typer.Option(help="Tokens.")] = None,
+    max_output_tokens: Annotated[int | None, typer.Option(help="Tokens.")] = None,
+    modality: Annotated[list[str] | None, typer.Option(help="Repeat for several. [default: text]")] = None,
+    feature: Annotated[
+        list[str] | None, typer.Option(help="Such as tools or json_schema; repeat for several.")
+    ] = None,
+    region: Annotated[list[str] | None, typer.Option(help="Such as eu; repeat for several.")] = None,
+    zero_retention: Annotated[bool, typer.Option("--zero-retention", help="Keeps no data.")] = False,
+    concurrency: Annotated[int | None, typer.Option(help="Calls at a time.")] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(help="Calls a minute.")] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(help="Tokens a minute.")] = None,
+    p50_ms: Annotated[int | None, typer.Option(help="Median time to the first token.")] = None,
+    p95_ms: Annotated[int | None, typer.Option(help="p95 of the time to the first token.")] = None,
+    tokens_per_second: Annotated[int | None, typer.Option(help="Speed of output.")] = None,
+    quality: Annotated[
+        list[str] | None,
+        typer.Option(help="Claimed quality: DOMAIN=VALUE or DOMAIN=VALUE:SAMPLES, such as general=0.9:200."),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """List an offer. It can win once a quote gives it a price.
+
+    Example: lowtide offers add --provider north --model gpt-4o-mini --quality general=0.9:200
+    """
+    service = Service(url, key)
+    body: dict[str, Any] = {
+        "provider_id": provider_id(service, provider),
+        "model": model,
+        "upstream_model": upstream_model,
+        "lane": lane,
+        "variant": variant,
+        "context_window": context_window,
+        "max_output_tokens": max_output_tokens,
+        "modalities": modality or None,
+        "features": feature or None,
+        "regions": region or None,
+        "zero_retention": zero_retention,
+        "capacity": {
+            "concurrency": concurrency,
+            "requests_per_minute": requests_per_minute,
+            "tokens_per_minute": tokens_per_minute,
+        },
+        "latency": {"p50_ms": p50_ms, "p95_ms": p95_ms, "tokens_per_second": tokens_per_second},
+        "quality_claims": [_claim(text) for text in quality or ()],
+    }
+    made = service.post("/v1/offers", {name: value for name, value in body.items() if value is not None})
+    if as_json:
+        typer.echo(made.text)
+        return
+    typer.echo(f"Offer {made.data['id']} is listed (book version {made.data['book_version']}).")
+    typer.echo(f"Next, give it a price: lowtide offers quote {made.data['id']} --input 0.25 --output 1.25")
+
+
+@app.command("withdraw")
+def withdraw(offer: _Offer, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> None:
+    """Withdraw an offer: it loses every auction from now on; what it has won runs to its end.
+
+    Example: lowtide offers withdraw off_01abc…
+    """
+    found = Service(url, key).delete(f"/v1/offers/{offer}")
+    typer.echo(
+        found.text if as_json else f"Offer {offer} is withdrawn (book version {found.data['book_version']})."
+    )
+
+
+@app.command("quote")
+def quote(
+    offer: _Offer,
+    input_: Annotated[str | None, typer.Option("--input", help="USD per million input tokens.")] = None,
+    output: Annotated[str | None, typer.Option("--output", help="USD per million output tokens.")] = None,
+    cached_input: Annotated[str | None, typer.Option(help="USD per million cached input tokens.")] = None,
+    per_request: Annotated[str | None, typer.Option(help="USD per request.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="From when: a time with its zone, or +2h. [default: now]")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Until when, likewise. [default: until replaced]")] = None,
+    sequence: Annotated[
+        int | None, typer.Option(min=0, help="Newer than the last. [default: the next]")
+    ] = None,
+    curve: Annotated[
+        Path | None,
+        typer.Option(help='A JSON file of slots: [{"prices": {…}, "valid_from": "…", "valid_until": "…"}].'),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Push a price. Where quotes overlap, the newest sequence counts.
+
+    Example: lowtide offers quote off_01abc… --input 0.25 --output 1.25 --from +2h --until +8h
+    """
+    body: dict[str, Any]
+    if curve is not None:
+        if any(value is not None for value in (input_, output, cached_input, per_request, from_, until)):
+            raise typer.BadParameter("--curve brings its own prices and times. Leave the others out.")
+        slots = json_file(curve)
+        body = {"curve": slots["curve"] if isinstance(slots, dict) and "curve" in slots else slots}
+    elif input_ is None or output is None:
+        raise typer.BadParameter("Give --input and --output, or --curve FILE.json.")
+    else:
+        prices = {
+            "input_per_mtok": input_,
+            "output_per_mtok": output,
+            "cached_input_per_mtok": cached_input,
+            "per_request": per_request,
+        }
+        body = {
+            "prices": {name: value for name, value in prices.items() if value is not None},
+            "valid_from": None if from_ is None else moment(from_),
+            "valid_until": None if until is None else moment(until),
+        }
+    if sequence is not None:
+        body["sequence"] = sequence
+    made = Service(url, key).post(f"/v1/offers/{offer}/quotes", body)
+    if as_json:
+        typer.echo(made.text)
+        return
+    table(
+        ("from", "until", "input", "output", "per request", "sequence"),
+        [quote_line(one) for one in made.data["quotes"]],
+        right=("input", "output", "per request", "sequence"),
+    )
+    typer.echo(f"The book has it (version {made.data['book_version']}).")
+
+
+def _claim(text: str) -> dict[str, Any]:
+    domain, _, rest = text.partition("=")
+    value, _, samples = rest.partition(":")
+    try:
+        return {"domain": domain, "quality": float(value), "sample_size": int(samples or 0)}
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no claim. Write one such as general=0.9:200.") from None
