@@ -102,7 +102,9 @@ def offer(
         price_max=price_max,
     )
     listed = Offer(name, provider or f"{name}-provider", model, name, **listing)
-    always = Quote(prices(price, input=input, output=output, cached=cached, write=write, steps=steps), 0, None, 1)
+    always = Quote(
+        prices(price, input=input, output=output, cached=cached, write=write, steps=steps), 0, None, 1
+    )
     return Row(listed, (always,) if quotes is None else tuple(quotes), conditions)
 
 

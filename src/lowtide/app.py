@@ -29,11 +29,13 @@ from lowtide.exchange.seeds import Seeds
 from lowtide.exchange.stock import Stock
 from lowtide.exchange.sweeps import Sweeps, guarded
 from lowtide.exchange.task_types import TaskTypes
+from lowtide.logs import configure_logging
 from lowtide.market.rules import RULES
 from lowtide.simulate.server import serving
 from lowtide.simulate.upstream import Upstreams
 from lowtide.store import accounts, migrate, providers
 from lowtide.store.database import Database, normalised_url
+from lowtide.store.listen import BookListener
 from lowtide.store.tables import ApiKey
 from lowtide.values.clock import Clock, SystemClock
 from lowtide.values.errors import SetupError
@@ -133,6 +135,7 @@ async def running_market(
     Without `ticking` the caller runs the sweeps (the demo and tests step the clock); without `stocked` no provider
     of config/ is brought in. Simulated providers (a demo's) get their upstreams at `simulator_base`, else here.
     """
+    configure_logging()
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         stack.enter_context(exclusive(settings.database_url))
@@ -160,6 +163,10 @@ async def running_market(
         )
         running = await _opened(market, settings, stocked=stocked)
         stack.push_async_callback(running.dispatcher.close)
+        if ticking and database.dialect == "postgresql":
+            listener = BookListener(database, keeper.follow)
+            stack.push_async_callback(listener.close)
+            await listener.start()
         if ticking:
             scheduler = _scheduler(running.sweeps)
             stack.callback(scheduler.shutdown, wait=False)

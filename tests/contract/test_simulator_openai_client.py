@@ -137,6 +137,7 @@ async def test_faults_are_set_and_cleared_and_counts_read_over_http(client):
         "calls": 2,
         "answered": 1,
         "disconnected": 0,
+        "most_at_once": 1,
         "connections": 1,
         "keys": ["k1"],
     }

@@ -37,7 +37,7 @@ _HTTP_CODES = {
     405: "method_not_allowed",
     415: "unsupported_media_type",
 }
-MAX_MESSAGE = 300
+MAX_MESSAGE, MAX_DETAIL = 300, 600
 _log = structlog.get_logger()
 
 
@@ -55,7 +55,7 @@ def problem(
         "title": _TITLES.get(status, "Error"),
         "status": status,
         "code": code,
-        "detail": detail,
+        "detail": detail if len(detail) <= MAX_DETAIL else f"{detail[:MAX_DETAIL]}…",
     }
     if errors:
         body["errors"] = [{"pointer": e.pointer, "code": e.code, "message": e.message} for e in errors]

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, FastAPI
-from pydantic import BaseModel
 
-from lowtide.api import problems
+from lowtide.api import contract, problems
 from lowtide.api.limits import BodyLimit
 from lowtide.api.routes import accounts, auctions, operations, quotes, sellers, tasks
 
@@ -17,46 +16,10 @@ Money is a decimal string in USD, times are RFC 3339 in UTC with `Z`, errors are
 """
 
 
-class FieldProblem(BaseModel):
-    """One field at fault."""
-
-    pointer: str
-    code: str
-    message: str
-
-
-class Problem(BaseModel):
-    """RFC 9457 problem details."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    errors: list[FieldProblem] | None = None
-
-
-_ANSWERS = {
-    400: "Not JSON",
-    401: "No valid key",
-    402: "Insufficient funds",
-    403: "The key's role does not allow it",
-    404: "Nothing under that id",
-    409: "Conflict with what stands",
-    413: "Body too large",
-    422: "A field is wrong",
-    503: "Try again later",
-}
-
-
 def create_api(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None, root_path: str = ""
 ) -> FastAPI:
     """The API. `lifespan`, or `app.attach`, puts the market and the dispatcher on `app.state`."""
-    responses: dict[int | str, dict[str, object]] = {
-        status: {"model": Problem, "description": text, "content": {problems.MEDIA_TYPE: {}}}
-        for status, text in _ANSWERS.items()
-    }
     app = FastAPI(
         title="Lowtide",
         version="0.1.0",
@@ -64,7 +27,7 @@ def create_api(
         lifespan=lifespan,
         root_path=root_path,
         redoc_url=None,
-        responses=responses,
+        responses=contract.responses(),
     )
     problems.install(app)
     app.add_middleware(BodyLimit)
@@ -80,4 +43,5 @@ def create_api(
     ):
         native.include_router(part)
     app.include_router(native)
+    contract.describe(app)
     return app

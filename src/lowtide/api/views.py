@@ -81,12 +81,15 @@ def provider(row: Provider) -> dict[str, Any]:
 
 def feed(row: Feed) -> dict[str, Any]:
     """A feed and its health."""
+    health = orjson.loads(row.health or "{}")
+    if "last_success" in health:
+        health["last_success"] = when(health["last_success"])
     return {
         "id": row.id,
         "provider_id": row.provider_id,
         "kind": row.kind,
         "spec": orjson.loads(row.spec or "{}"),
-        "health": orjson.loads(row.health or "{}"),
+        "health": health,
         "due_at": when(row.due_at),
         "created_at": when(row.created_at),
     }

@@ -50,15 +50,14 @@ def list_(
         typer.echo(page.text)
         return
     table(
-        ("id", "opened", "outcome", "won by", "price", "reason"),
+        ("id", "opened", "won by", "price", "outcome"),
         [
             (
                 row["id"],
                 when(row["opened_at"]),
-                row["outcome"],
                 plain(row["provider"]),
                 money(row["clearing_price_usd"]),
-                plain(row["reason"]),
+                row["outcome"] + (f": {row['reason']}" if row["reason"] else ""),
             )
             for row in page.data["data"]
         ],

@@ -39,7 +39,17 @@ def check_files(settings: "Settings") -> list[Finding]:
 
 def _providers(settings: "Settings", configs: "list[ProviderConfig]") -> Finding:
     live, off = sorted_by_life(configs, settings.environment)
-    mend = "; ".join(off)
+    mend = "\n".join(off)
     if not live:
-        return Finding("providers", "unset", "none of config/ is live in this environment", mend or None)
-    return Finding("providers", "ok", f"live: {', '.join(live)}", f"not live: {mend}" if mend else None)
+        return Finding(
+            "providers",
+            "unset",
+            "none is live in this shell's environment",
+            f"set one of these and start the service:\n{mend}" if mend else None,
+        )
+    return Finding(
+        "providers",
+        "ok",
+        f"live in this shell's environment: {', '.join(live)}",
+        f"not live:\n{mend}" if mend else None,
+    )

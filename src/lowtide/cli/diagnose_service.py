@@ -13,12 +13,15 @@ def check_service(url: str, key: str | None) -> list[Finding]:
     """The service at a URL, then the key, then the offers."""
     try:
         service = Service(url, key)
+        alive = b"".join(service.chunks("/healthz")) == b"ok"
         ready = service.get("/readyz").data
     except CommandFailed as fault:
         expected = url != DEFAULT_URL or bool(os.environ.get("LOWTIDE_URL"))
         missing = fault.code == "no_market" and not expected
         state: Any = "unset" if missing else "broken"
         return [Finding("service", state, fault.detail)]
+    if not alive:
+        return [Finding("service", "broken", f"what answers at {url} is no market", "check LOWTIDE_URL")]
     up = Finding("service", "ok", f"{url} is ready with book version {ready['book_version']}")
     try:
         asks = service.get("/v1/book").data["data"]

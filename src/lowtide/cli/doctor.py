@@ -58,5 +58,8 @@ def _show(found: Sequence[Finding], *, broken: bool) -> None:
     for finding in found:
         typer.echo(f"{marks[finding.state]}  {finding.check:<{width}}  {finding.detail}")
         if finding.mend is not None:
-            typer.echo(f"{'':6}  {'':<{width}}  -> {finding.mend}")
+            first, *others = finding.mend.splitlines()
+            typer.echo(f"{'':6}  {'':<{width}}  -> {first}")
+            for line in others:
+                typer.echo(f"{'':6}  {'':<{width}}     {line}")
     typer.echo("\nSomething is broken." if broken else "\nNothing is broken.")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from lowtide.cli.options import DEFAULT_URL, After, AsJson, Key, Limit, Url, group
-from lowtide.cli.say import NOTHING, facts, more, plain, table, when
+from lowtide.cli.say import facts, more, plain, table, when
 from lowtide.cli.service import Service, every
 
 app = group("Where prices come from, and how each source does.")
@@ -36,7 +36,7 @@ def list_(
                 row["id"],
                 names.get(row["provider_id"], row["provider_id"]),
                 row["kind"],
-                _success(row["health"].get("last_success")),
+                when(row["health"].get("last_success")),
                 plain(row["health"].get("quotes_accepted")),
                 plain(row["health"].get("quotes_refused")),
             )
@@ -70,14 +70,10 @@ def show(
             ("provider", row["provider_id"]),
             ("kind", row["kind"]),
             *((name, plain(value)) for name, value in row["spec"].items()),
-            ("last success", _success(health.get("last_success"))),
+            ("last success", when(health.get("last_success"))),
             ("quotes accepted", plain(health.get("quotes_accepted"))),
             ("quotes refused", plain(health.get("quotes_refused"))),
             ("errors", plain(health.get("errors"))),
             ("next run", when(row["due_at"])),
         ]
     )
-
-
-def _success(value: object) -> str:
-    return NOTHING if value is None else when(value)

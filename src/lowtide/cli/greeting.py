@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from lowtide.app import Running, Settings
     from lowtide.feeds.providers import ProviderConfig
 
-_INDENT = "\n            "
 _EVERYWHERE = ("0.0.0.0", "::", "")
 
 
@@ -44,7 +43,7 @@ def greet(settings: "Settings", running: "Running", url: str) -> None:
                 f"{len(sold)} offers of {len({o.model for o in sold})} models (version {book.version})",
             ),
             ("  Providers", ", ".join([*live, *registered]) or "none yet"),
-            ("  Not live", _INDENT.join(off) or None),
+            ("  Not live", "\n".join(off) or None),
             ("  Recovered", _recovered(running.recovered)),
         ]
     )

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from lowtide.values.errors import MarketError
 
 WIDTH = 100
 NOTHING = "–"
+_TIMES = ("created", "opened", "from", "until", "expires", "revoked", "start", "last success")
 
 
 class CommandFailed(MarketError):
@@ -28,7 +30,7 @@ def complain(fault: MarketError) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """A table without frame. Ids are never broken over lines; columns named in `right` stand to the right."""
+    """A table without frame. Ids and times are never broken over lines; columns named in `right` stand to the right."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -36,7 +38,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) if sys.stdout.isatty() else WIDTH
     found = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
-        whole = name == "id" or name.endswith(" id")
+        whole = name == "id" or name in _TIMES
         found.add_column(
             Text(name), justify="right" if name in right else "left", no_wrap=whole, overflow="fold"
         )
@@ -46,11 +48,16 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
 
 
 def facts(pairs: Sequence[tuple[str, str | None]]) -> None:
-    """Names and values, one a line; a value of None is left out."""
+    """Names and values, one a line, long ones folded; a value of None is left out."""
     shown = [(name, value) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        typer.echo(f"{name:<{width}}  {value}")
+        lines = [
+            part
+            for line in value.splitlines()
+            for part in textwrap.wrap(line, WIDTH - width - 2, break_long_words=False, break_on_hyphens=False)
+        ]
+        typer.echo(f"{name:<{width}}  " + ("\n" + " " * (width + 2)).join(lines))
 
 
 def money(amount: Any) -> str:

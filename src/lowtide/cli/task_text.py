@@ -36,11 +36,8 @@ def _meaning(service: Service, task_id: str, kind: str, event: dict[str, Any]) -
 
 def show_task(task: dict[str, Any]) -> None:
     """A task: where it stands and why, what it cost, and the answer."""
-    facts(_head(task))
-    receipt = task["receipt"]
-    if receipt is not None:
-        facts(_receipt(receipt))
-    failed = [one for one in task["attempts"] if one["outcome"] not in (None, "answered", "succeeded", "ok")]
+    facts(_head(task) + ([] if task["receipt"] is None else _receipt(task["receipt"])))
+    failed = [one for one in task["attempts"] if one["state"] in ("failed", "unknown", "cancelled")]
     if failed:
         typer.echo("")
         table(
@@ -67,7 +64,8 @@ def _head(task: dict[str, Any]) -> list[tuple[str, str | None]]:
     waits = hold is not None and task["state"] == "held"
     why = "" if not task["reason"] else f" ({task['reason']})"
     return [
-        ("task   ", task["id"]),
+        ("task", task["id"]),
+        ("type", task["task_type"]),
         ("state", task["state"] + why),
         ("auction", f"{task['auction_id']}  (lowtide auctions show {task['auction_id']})"),
         ("waits", hold["reason"] if waits else None),
@@ -94,7 +92,7 @@ def _receipt(receipt: dict[str, Any]) -> list[tuple[str, str | None]]:
     saved = f", saved {money(receipt['saved_usd'])}" if receipt["saved_usd"] is not None else ""
     late = {True: "met", False: "missed", None: None}[receipt["deadline_met"]]
     return [
-        ("paid   ", f"{money(receipt['paid_usd'])} of {money(receipt['authorized_usd'])} authorized"),
+        ("paid", f"{money(receipt['paid_usd'])} of {money(receipt['authorized_usd'])} authorized"),
         ("at once", None if immediate is None else f"{money(immediate)}{saved}"),
         ("held", f"{receipt['held_s']:g} s" if receipt["held_s"] else None),
         ("deadline", late),

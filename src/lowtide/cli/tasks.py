@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lowtide.cli.options import DEFAULT_URL, After, AsJson, Key, Limit, Url, group
-from lowtide.cli.say import CommandFailed, money, more, plain, table, when
+from lowtide.cli.say import NOTHING, CommandFailed, money, more, table, when
 from lowtide.cli.service import Service
 from lowtide.cli.task_text import FINAL, show_estimate, show_task, watched
 from lowtide.cli.times import duration_s, moment
@@ -145,7 +145,7 @@ def list_(
         typer.echo(page.text)
         return
     table(
-        ("id", "state", "type", "created", "bought from", "paid"),
+        ("id", "created", "state", "bought from", "paid"),
         [_line(row) for row in page.data["data"]],
         right=("paid",),
     )
@@ -154,13 +154,11 @@ def list_(
 
 def _line(row: dict[str, Any]) -> tuple[str, ...]:
     award, receipt = row["award"] or {}, row["receipt"] or {}
-    bought = f"{award['provider']} {award['model']}" if award else plain(row["reason"])
     return (
         row["id"],
-        row["state"],
-        row["task_type"],
         when(row["created_at"]),
-        bought,
+        row["state"] + (f": {row['reason']}" if row["reason"] else ""),
+        f"{award['provider']} {award['model']}" if award else NOTHING,
         money(receipt.get("paid_usd")),
     )
 

@@ -218,6 +218,7 @@ async def _call(market: Market, job: Job) -> Answer:
     names = [name for name in provider.credential_env.split(",") if name]
     keys = [market.credentials[name] for name in names if name in market.credentials]
     limit = job.task.max_output or min(candidate.offer.max_output_tokens, DEFAULT_OUTPUT_TOKENS)
+    timeout_s = _timeout_s(market, job)
     return await wire.complete(
         Call(
             base_url=base_url,
@@ -225,7 +226,9 @@ async def _call(market: Market, job: Job) -> Answer:
             upstream_model=candidate.offer.upstream_model,
             body=job.input,
             max_output_tokens=limit,
-            timeout_s=_timeout_s(market, job),
+            timeout_s=timeout_s,
+            # Without a stream nothing comes before the whole answer does: silence is no fault until the end.
+            idle_s=timeout_s,
             idempotency_key=job.attempt.id,
             service_tier=candidate.offer.lane if candidate.offer.lane in ("flex", "priority") else None,
             max_tokens_field=provider.max_tokens_field,

@@ -65,7 +65,7 @@ async def review_waiting(market: Market, dispatcher: Dispatcher) -> int:
 async def review_queued(market: Market, dispatcher: Dispatcher) -> int:
     """After places were freed: decide again on what is queued, the oldest first; how many were released."""
     async with market.database.read() as conn:
-        if not await tasks.queued(conn, "", 1):
+        if not await tasks.any_queued(conn):
             return 0
     return await _review(market, dispatcher, tasks.queued)
 

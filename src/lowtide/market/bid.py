@@ -36,13 +36,16 @@ class Bids:
         """One row's worst cost, nano-USD, rounded up once."""
         return ceil_div(int(self.worst_of_tokens[row]), MTOK) + at_row(self.per_request, row)
 
-    def worst_of_rows(self, rows: Ints) -> Ints:
+    def worst_of_rows(self, rows: list[int]) -> list[int]:
         """Some rows' worst cost, nano-USD, rounded up once."""
-        return -(-self.worst_of_tokens.take(rows) // MTOK) + at_rows(self.per_request, rows)
+        of_tokens = self.worst_of_tokens.item
+        if isinstance(self.per_request, int):
+            return [self.per_request - -of_tokens(row) // MTOK for row in rows]
+        return [int(self.per_request[row]) - -of_tokens(row) // MTOK for row in rows]
 
-    def within(self, ceiling_nano: int) -> Bools:
-        """Rows whose worst cost is at most so much: ⌈x⌉ ≤ c exactly where x ≤ c, so nothing need be divided."""
-        return self.worst_of_tokens <= (ceiling_nano - self.per_request) * MTOK
+    def beyond(self, ceiling_nano: int) -> Bools:
+        """Rows whose worst cost is more than so much: ⌈x⌉ > c exactly where x > c, so nothing need be divided."""
+        return self.worst_of_tokens > (ceiling_nano - self.per_request) * MTOK
 
 
 def input_tokens(task: Task, token_ratio_ppm: IntColumn) -> IntColumn:

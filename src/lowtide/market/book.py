@@ -73,9 +73,9 @@ class Book:
         )
         self._edges = Edges.of((number, row.quotes) for number, row in enumerate(self.rows))
         self._domains = frozenset(name for row in self.rows for name, _, _ in row.conditions.quality)
-        self._quality: KeptColumns[str, Row] = KeptColumns(_quality_values)
-        self._barred: KeptColumns[Lists, Row] = KeptColumns(_barred_value)
-        self._outside: KeptColumns[tuple[str, ...], Row] = KeptColumns(_outside_value)
+        self._quality: KeptColumns[str, Row] = KeptColumns(2, _quality_values)
+        self._barred: KeptColumns[Lists, Row] = KeptColumns(1, _barred_value)
+        self._outside: KeptColumns[tuple[str, ...], Row] = KeptColumns(1, _outside_value)
         self._prices: list[PriceColumns] = []
         self._last_prices: tuple[PriceColumns, frozenset[int]] | None = None
         self._clear()

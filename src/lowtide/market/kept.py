@@ -13,9 +13,10 @@ _MOST_KEYS = 64
 
 
 class KeptColumns(Generic[K, R]):
-    """Integer columns by key, shape (values, rows); `of_row(key, row)` gives a row's values. At most 64 keys stay."""
+    """Integer columns by key, shape (width, rows); `of_row(key, row)` gives a row's values. At most 64 keys stay."""
 
-    def __init__(self, of_row: Callable[[K, R], tuple[int, ...]]) -> None:
+    def __init__(self, width: int, of_row: Callable[[K, R], tuple[int, ...]]) -> None:
+        self._width = width
         self._of_row = of_row
         self._kept: dict[K, tuple[Table, frozenset[int]]] = {}
 
@@ -26,7 +27,7 @@ class KeptColumns(Generic[K, R]):
             return table
         if table is None:
             values = [self._of_row(key, row) for row in rows]
-            table = np.ascontiguousarray(np.array(values, dtype=np.int64).reshape(len(rows), -1).T)
+            table = np.ascontiguousarray(np.array(values, dtype=np.int64).reshape(-1, self._width).T)
         else:
             table = grown(table, len(rows))
             for number in stale:
@@ -38,7 +39,7 @@ class KeptColumns(Generic[K, R]):
 
     def carried(self, changed: frozenset[int]) -> "KeptColumns[K, R]":
         """The same columns for a next version, in which these rows are other."""
-        after = KeptColumns(self._of_row)
+        after = KeptColumns(self._width, self._of_row)
         after._kept = {
             key: (table, stale | changed)
             for key, (table, stale) in self._kept.items()

@@ -60,16 +60,9 @@ def clear(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes
     if least is not None:
         reason[(score < least) & (reason == 0)] = LossReason.BELOW_RESERVE
     rows = best_rows(book, reason, score, auction_key, TOP)
-    top = _ranked(np.array(rows, dtype=np.int64), score, costs)
+    columns = map(score.item, rows), map(costs.expected.item, rows), costs.worst_of_rows(rows)
+    top = tuple(map(RankedBid._make, zip(rows, *columns, strict=True)))
     return Spot(prices, costs, reason, score, least, top)
-
-
-def _ranked(rows: Ints, score: Ints, costs: Bids) -> tuple[RankedBid, ...]:
-    worst = costs.worst_of_rows(rows).tolist()
-    columns = zip(
-        rows.tolist(), score.take(rows).tolist(), costs.expected.take(rows).tolist(), worst, strict=True
-    )
-    return tuple(map(RankedBid._make, columns))
 
 
 def best_rows(book: Book, reason: Reasons, score: Ints, auction_key: bytes, count: int) -> list[int]:

@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Select, and_, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.store import rows
 from lowtide.store.tables import BookRow, BookVersion
 
+CHANNEL = "lowtide_book"
+"""PostgreSQL's channel on which a sealed version is told to other nodes."""
 _VERSIONS = rows.table_of(BookVersion)
 _LINES = rows.table_of(BookRow)
 
@@ -50,6 +52,10 @@ async def add_version(
     await rows.insert(conn, BookVersion, [{"version": version, "digest": digest, "sealed_at": sealed_at}])
     changes = [{"row": row, "kind": kind, "from_version": version, "line": line} for row, kind, line in lines]
     await rows.insert(conn, BookRow, changes)
+    if conn.dialect.name == "postgresql":
+        await conn.execute(
+            text("select pg_notify(:channel, :version)"), {"channel": CHANNEL, "version": str(version)}
+        )
 
 
 async def lines_at(conn: AsyncConnection, version: int) -> list[BookLine]:

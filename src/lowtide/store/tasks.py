@@ -84,6 +84,11 @@ async def queued(conn: AsyncConnection, after: str, limit: int) -> list[TaskRow]
     return await rows.fetch(conn, query.with_for_update(skip_locked=True), TaskRow)
 
 
+async def any_queued(conn: AsyncConnection) -> bool:
+    """Whether any task is queued; claims nothing, so a reader may ask."""
+    return (await conn.execute(select(_TASKS.c.id).where(IS_QUEUED).limit(1))).first() is not None
+
+
 async def held(conn: AsyncConnection, after: str, limit: int) -> list[TaskRow]:
     """Claim held tasks, due or not, to decide on again, the oldest first, those after the id `after`."""
     query = select(_TASKS).where(IS_HELD, _TASKS.c.id > after).order_by(_TASKS.c.id).limit(limit)

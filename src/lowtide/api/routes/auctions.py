@@ -3,13 +3,13 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from fastapi.responses import StreamingResponse
 
 from lowtide.api import task_views
 from lowtide.api.auth import Principal, Reader
 from lowtide.api.context import TheMarket
 from lowtide.api.json_body import StrictRoute
 from lowtide.api.pages import After, Limit, page
+from lowtide.api.streams import JsonLines
 from lowtide.exchange.review import Reviewed, export, review
 from lowtide.market.explain import bid_views, why_not
 from lowtide.store import auctions, tasks
@@ -50,16 +50,15 @@ async def list_auctions(
     return page(rows, limit, task_views.auction_row, lambda row: row.id)
 
 
-@router.get("/auctions/export", summary="Export the log", response_class=StreamingResponse)
+@router.get("/auctions/export", summary="Export the log", response_class=JsonLines)
 async def export_auctions(
     market: TheMarket, who: Reader, format_: Annotated[Literal["jsonl"], Query(alias="format")] = "jsonl"
-) -> StreamingResponse:
+) -> JsonLines:
     """JSONL, each line with a `type`: book lines before their first use, the log's lines, finished hours' seeds."""
     if not who.sees_all:
         raise Forbidden("The whole log is for auditors and operators.")
-    return StreamingResponse(
+    return JsonLines(
         export(market),
-        media_type="application/x-ndjson",
         headers={"Content-Disposition": f'attachment; filename="auctions.{format_}"'},
     )
 

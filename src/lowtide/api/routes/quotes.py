@@ -6,7 +6,6 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 
 from lowtide.api import views
 from lowtide.api.auth import AnyRole, Principal, Seller
@@ -15,6 +14,7 @@ from lowtide.api.context import TheMarket
 from lowtide.api.idempotent import TheClaim
 from lowtide.api.json_body import StrictRoute
 from lowtide.api.routes.sellers import refuse_others
+from lowtide.api.streams import EventStream
 from lowtide.exchange.register import Pushed, offer_or_404, push_quotes
 from lowtide.store import offers
 from lowtide.values.errors import FieldError, InvalidRequest, MarketError, OverlappingQuotes, StaleQuote
@@ -115,10 +115,10 @@ async def read_book(
     }
 
 
-@router.get("/book/stream", summary="The live asks as a stream (SSE)", response_class=StreamingResponse)
+@router.get("/book/stream", summary="The live asks as a stream (SSE)", response_class=EventStream)
 async def stream_book(
     request: Request, market: TheMarket, _who: AnyRole, model: str | None = None, provider: str | None = None
-) -> StreamingResponse:
+) -> EventStream:
     """The book at once, and again whenever a version is sealed or a price steps."""
 
     async def events() -> AsyncIterator[bytes]:
@@ -143,4 +143,4 @@ async def stream_book(
             except TimeoutError:
                 continue
 
-    return StreamingResponse(events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    return EventStream(events(), headers={"Cache-Control": "no-store"})

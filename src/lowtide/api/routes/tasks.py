@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import StreamingResponse
 
 from lowtide.api import task_views
 from lowtide.api.auth import Principal, Reader, Requester
@@ -15,6 +14,7 @@ from lowtide.api.context import TheDispatcher, TheMarket
 from lowtide.api.idempotent import TheClaim
 from lowtide.api.json_body import StrictRoute
 from lowtide.api.pages import After, Limit, page
+from lowtide.api.streams import EventStream
 from lowtide.api.task_body import TaskBody
 from lowtide.api.views import when
 from lowtide.exchange.cancel import cancel
@@ -103,7 +103,7 @@ async def cancel_task(
 
 
 @router.get(
-    "/tasks/{task_id}/events", summary="A task's changes as a stream (SSE)", response_class=StreamingResponse
+    "/tasks/{task_id}/events", summary="A task's changes as a stream (SSE)", response_class=EventStream
 )
 async def stream_events(
     request: Request,
@@ -111,7 +111,7 @@ async def stream_events(
     market: TheMarket,
     who: Reader,
     after: Annotated[int, Query(ge=0, lt=2**63, description="the last event id already seen")] = 0,
-) -> StreamingResponse:
+) -> EventStream:
     """Every change so far, then each as it comes; the stream ends with the task. `Last-Event-ID` resumes it."""
     await _own(market, who, task_id)
     resumed = request.headers.get("last-event-id", "")
@@ -135,7 +135,7 @@ async def stream_events(
             if not found:
                 await asyncio.sleep(_LOOK_S)
 
-    return StreamingResponse(stream(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    return EventStream(stream(), headers={"Cache-Control": "no-store"})
 
 
 async def shown(market: TheMarket, who: Principal, task_id: str) -> dict[str, Any]:

@@ -1,0 +1,242 @@
+"""A node that is killed at random moments while it works, and what must hold in the end."""
+
+import asyncio
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+
+from lowtide.simulate.faults import Fault
+from lowtide.simulate.server import serving
+from lowtide.simulate.upstream import Upstreams
+from lowtide.values.money import nano
+
+KEY = "lt_operator_of_the_crash_tests"
+NODE = Path(__file__).with_name("node.py")
+FINAL = {"succeeded", "failed", "expired", "cancelled", "unfilled"}
+STEP_S = 2
+PLACES = 8
+
+
+class Node:
+    """The service as a process, on one SQLite file through all its lives."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        """Start it on a free port and wait until it is ready."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [sys.executable, str(NODE), str(self._database), str(port), KEY]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        self._process = subprocess.Popen(command, env=environment)
+        self.url = f"http://127.0.0.1:{port}"
+        ends = time.monotonic() + 30
+        async with self.client() as client:
+            while True:
+                try:
+                    if (await client.get("/readyz")).status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+                assert self._process.poll() is None, "the node ended by itself"
+                assert time.monotonic() < ends, "the node is not ready after 30 s"
+                await asyncio.sleep(0.03)
+
+    def kill(self) -> None:
+        """SIGKILL: nothing of it gets to finish."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait(10)
+
+    def stop(self) -> None:
+        """End it if it runs, asking first."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def client(self) -> httpx.AsyncClient:
+        """An operator's client of its present life."""
+        return httpx.AsyncClient(
+            base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=httpx.Timeout(20, connect=2)
+        )
+
+
+def body_of(number: int) -> dict[str, Any]:
+    """Every other task may wait for the next cheap hour (here: two seconds)."""
+    body: dict[str, Any] = {
+        "input": {"messages": [{"role": "user", "content": f"Task {number}"}], "max_output_tokens": 50}
+    }
+    return body | ({"constraints": {"complete_within_s": 600}} if number % 2 else {})
+
+
+async def list_offer(node: Node, upstream_url: str, lasting_s: int) -> None:
+    """One offer with few places, whose price rises and falls every STEP_S seconds."""
+    async with node.client() as client:
+        provider = {"name": "sim", "base_url": f"{upstream_url}/sim/v1"}
+        provider_id = (await client.post("/v1/providers", json=provider)).json()["id"]
+        offer = {
+            "provider_id": provider_id,
+            "model": "m",
+            "capacity": {"concurrency": PLACES},
+            "latency": {"p50_ms": 200, "p95_ms": 400, "tokens_per_second": 1_000},
+        }
+        offer_id = (await client.post("/v1/offers", json=offer)).json()["id"]
+        now, curve = datetime.now(UTC), []
+        for step in range(lasting_s // STEP_S):
+            price = "10" if step % 2 == 0 else "1"
+            edges = [now + timedelta(seconds=STEP_S * (step + more)) for more in (0, 1)]
+            begin, end = (edge.replace(tzinfo=None).isoformat() + "Z" for edge in edges)
+            prices = {"input_per_mtok": price, "output_per_mtok": price}
+            curve.append({"prices": prices, "valid_from": begin, "valid_until": end})
+        curve[-1]["valid_until"] = None
+        pushed = await client.post(f"/v1/offers/{offer_id}/quotes", json={"curve": curve})
+        assert pushed.status_code == 201, pushed.text
+
+
+async def post_all(node: Node, name: str, count: int, ids: dict[int, str]) -> None:
+    """Post every task under its key; what was answered before must be answered with the same task."""
+    async with node.client() as client:
+
+        async def post(number: int) -> None:
+            headers = {"idempotency-key": f"{name}-{number}"}
+            answer = await client.post("/v1/tasks", json=body_of(number), headers=headers)
+            assert answer.status_code == 201, answer.text
+            task_id = answer.json()["id"]
+            assert ids.setdefault(number, task_id) == task_id
+
+        await asyncio.gather(*(post(number) for number in range(count)))
+
+
+async def one_life(node: Node, name: str, count: int, ids: dict[int, str], until_s: float) -> None:
+    """Post all tasks once more and kill the node at a moment within it, be it amid the posting."""
+    posting = asyncio.create_task(post_all(node, name, count, ids))
+    done, _ = await asyncio.wait({posting}, timeout=until_s)
+    node.kill()
+    if done:
+        await posting
+        return
+    try:
+        await posting
+    except httpx.TransportError:
+        return
+
+
+async def all_final(node: Node, ids: dict[int, str], within_s: float) -> list[dict[str, Any]]:
+    """Every task in its final state."""
+    ends, found = time.monotonic() + within_s, []
+    async with node.client() as client:
+        for task_id in ids.values():
+            while (task := (await client.get(f"/v1/tasks/{task_id}")).json())["state"] not in FINAL:
+                assert time.monotonic() < ends, f"{task_id} is still {task['state']} ({task['reason']})"
+                await asyncio.sleep(0.05)
+            found.append(task)
+    return found
+
+
+async def replays(node: Node) -> Counter[bool]:
+    """How many auctions replay identically, and how many do not."""
+    found: Counter[bool] = Counter()
+    async with node.client() as client:
+        after = ""
+        while True:
+            page = (await client.get(f"/v1/auctions?limit=200{after}")).json()
+            for row in page["data"]:
+                answer = await client.post(f"/v1/auctions/{row['id']}/replay")
+                found[answer.json()["identical"]] += 1
+            if page["next"] is None:
+                return found
+            after = f"&after={page['next']}"
+
+
+@asynccontextmanager
+async def killed_market(
+    folder: Path, seed: int, kills: int, count: int
+) -> AsyncIterator[tuple[Node, Upstreams, list[dict[str, Any]]]]:
+    """A market that was killed so often at seeded moments, and all its tasks once they are final."""
+    random, node, ids = Random(seed), Node(folder / "market.db"), dict[int, str]()
+    upstreams = Upstreams(output_tokens=lambda _body: 30)
+    upstreams.fail("sim", Fault("slow_first_token", delay_s=0.2))
+    async with serving(upstreams) as upstream_url:
+        try:
+            await node.start()
+            await list_offer(node, upstream_url, lasting_s=60 + 8 * kills)
+            for life in range(kills):
+                batch = life // 10  # new tasks every ten lives, the last ones posted again in each
+                mine = {n - batch * count: i for n, i in ids.items() if n >= batch * count}
+                await one_life(node, f"{seed}-{batch}", count, mine, random.uniform(0.02, 1.2))
+                ids |= {batch * count + number: task_id for number, task_id in mine.items()}
+                await node.start()
+            batch = max(0, kills - 1) // 10
+            mine = {n - batch * count: i for n, i in ids.items() if n >= batch * count}
+            await post_all(node, f"{seed}-{batch}", count, mine)
+            ids |= {batch * count + number: task_id for number, task_id in mine.items()}
+            yield node, upstreams, await all_final(node, ids, 60)
+        finally:
+            node.stop()
+
+
+def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
+    """What stands in the file."""
+    with sqlite3.connect(folder / "market.db", timeout=5) as reader:
+        return reader.execute(query).fetchall()
+
+
+async def check_survival(folder: Path, seed: int, kills: int, count: int) -> None:
+    """Kill, then see that every task ended once, was paid once, and that nothing was lost or leaked."""
+    async with killed_market(folder, seed, kills, count) as (node, upstreams, ended):
+        assert {task["state"] for task in ended} == {"succeeded"}
+        if count > 1:
+            assert any(task["hold"] for task in ended), "no task was ever held: the test shows nothing"
+        outcomes = await replays(node)
+        assert outcomes[True] >= len(ended)
+        assert outcomes[False] == 0
+        async with node.client() as client:
+            account = (await client.get("/v1/accounts/acct_default")).json()
+    paid = {task["id"]: nano(task["receipt"]["paid_usd"]) for task in ended}
+    told = {row[0]: row[1] for row in rows(folder, "select id, state from tasks")}
+    assert told == dict.fromkeys(paid, "succeeded"), "a task that nobody posted, or one lost"
+    captures = rows(folder, "select task_id, amount_nano from transfers where kind = 'capture'")
+    assert sorted(captures) == sorted(paid.items()), "captured other than once a task at its answer's cost"
+    answered = rows(folder, "select task_id, sum(cost_nano) from attempts where state = 'answered' group by 1")
+    assert sorted(answered) == sorted(paid.items())
+    assert nano(account["spent_usd"]) == sum(paid.values()) > 0
+    assert account["authorized_usd"] == "0"
+    check_ledger(folder)
+    assert rows(folder, "select count(*) from attempts where state = 'started'") == [(0,)]
+    assert {row[0] for row in rows(folder, "select in_flight from capacity")} == {0}
+    ends = rows(folder, "select task_id, count(*) from events where kind = 'task.succeeded' group by 1")
+    assert sorted(ends) == sorted((task_id, 1) for task_id in paid)
+    settled = rows(folder, "select count(*) from log where type = 'settlement'")
+    assert settled == [(len(paid),)]
+    seen = upstreams.seen("sim")
+    assert len(set(seen.keys)) == len(seen.keys), "one attempt was sent twice"
+
+
+def check_ledger(folder: Path) -> None:
+    """Every ledger account's balance, summed from the transfers: all sum to zero, nothing is set aside."""
+    balances: Counter[str] = Counter()
+    for debit, credit, amount in rows(folder, "select debit, credit, amount_nano from transfers"):
+        balances[debit] -= amount
+        balances[credit] += amount
+    assert sum(balances.values()) == 0
+    assert balances["acct:acct_default:authorized"] == 0

@@ -1,0 +1,34 @@
+"""One node of the market as a process of its own: `python node.py DATABASE_FILE PORT OPERATOR_KEY`."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from lowtide.api.server import create_api
+from lowtide.app import attach, read_settings, running_market
+
+
+def main(database: str, port: str, operator_key: str) -> None:
+    """Serve a ticking market without stocked providers until killed."""
+    settings = read_settings(
+        {
+            "LOWTIDE_DATABASE_URL": f"sqlite:///{database}",
+            "LOWTIDE_OPERATOR_KEY": operator_key,
+            "LOWTIDE_ALLOW_PRIVATE_URLS": "true",
+        }
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running_market(settings, stocked=False) as running:
+            attach(app, running)
+            yield
+
+    uvicorn.run(create_api(lifespan), host="127.0.0.1", port=int(port), log_level="critical")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
