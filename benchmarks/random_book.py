@@ -61,6 +61,35 @@ def _quotes(dice: random.Random) -> tuple[Quote, ...]:
     return (Quote(by_day, 0, None, 1), Quote(by_night, start, start + 6 * _HOUR_US, 2))
 
 
+def random_row_change(book: Book, seed: int) -> dict[int, Row]:
+    """One row of the book with another price."""
+    dice = random.Random(seed)
+    number = dice.randrange(len(book))
+    row = book.rows[number]
+    return {number: Row(row.offer, _quotes(dice), row.conditions)}
+
+
+def chat_tasks(count: int, seed: int = 7) -> list[Task]:
+    """Tasks of a few types, no two of one size, that differ in floor, budget, latency and needs."""
+    dice = random.Random(seed)
+    return [
+        Task(
+            f"task_{number}",
+            type="chat",
+            input_bytes=dice.randint(200, 40_000),
+            usual_output=dice.randint(50, 900),
+            max_output=dice.choice((500, 1_000, 2_000)),
+            needs=Needs(features=dice.choice(((), ("json_schema",), ("tools",)))),
+            constraints=Constraints(
+                min_quality_ppm=dice.choice((700_000, 800_000, 900_000)),
+                max_latency_ms=dice.choice((15_000, 30_000, 60_000)),
+                max_cost_nano=dice.randint(2_000_000, 30_000_000),
+            ),
+        )
+        for number in range(count)
+    ]
+
+
 def typical_task(task_id: str = "task_1", bytes_in: int = 4_000, usual: int = 300) -> Task:
     """A chat turn with a floor, a budget and a latency limit, and no deadline: it runs at once or not at all."""
     limits = Constraints(min_quality_ppm=700_000, max_latency_ms=30_000, max_cost_nano=10_000_000)

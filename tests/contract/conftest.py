@@ -1,7 +1,7 @@
 """Real servers on free ports: simulated providers, and a market before them."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,11 @@ from tests.databases import SqliteDatabases
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file to copy."""
     folder = tmp_path_factory.mktemp("template")
     SqliteDatabases(folder)
-    yield folder / "template.db"
+    return folder / "template.db"
 
 
 @pytest.fixture

@@ -102,6 +102,13 @@ class Served:
         assert made.status_code == 201, made.text
         return client_of(self.url, made.json()["key"])
 
+    async def called(self, provider: str, within_s: float = 5.0) -> None:
+        """Wait until a simulated provider has been called."""
+        ends = time.monotonic() + within_s
+        while not self.upstreams.seen(provider).calls:
+            assert time.monotonic() < ends, f"{provider} was never called"
+            await asyncio.sleep(0.01)
+
     async def account(self, account_id: str = "acct_default") -> dict[str, Any]:
         """An account's balance."""
         answer: dict[str, Any] = (await self.client.get(f"/v1/accounts/{account_id}")).json()

@@ -74,9 +74,7 @@ PRICES = [
 
 @pytest.mark.parametrize(("prices", "code", "pointer"), PRICES)
 async def test_a_price_that_is_none_is_refused_by_its_pointer(market, prices, code, pointer):
-    answer = await market.client.post(
-        f"/v1/offers/{market.offer_id}/quotes", json={"prices": ONE | prices}
-    )
+    answer = await market.client.post(f"/v1/offers/{market.offer_id}/quotes", json={"prices": ONE | prices})
     problem(answer, 422, code, pointer)
 
 
@@ -202,8 +200,18 @@ SELLERS = [
     ("/v1/providers", {"name": "p"}, "missing_field", "/base_url"),
     ("/v1/providers", {"name": "p p", "base_url": "https://a.example"}, "invalid_request", "/name"),
     ("/v1/providers", {"name": "p", "base_url": "ftp://a.example"}, "invalid_request", "/base_url"),
-    ("/v1/providers", {"name": "p", "base_url": "https://a.example", "discount": 1}, "invalid_request", "/discount"),
-    ("/v1/providers", {"name": "p", "base_url": "https://a.example", "wire": "x"}, "invalid_request", "/wire"),
+    (
+        "/v1/providers",
+        {"name": "p", "base_url": "https://a.example", "discount": 1},
+        "invalid_request",
+        "/discount",
+    ),
+    (
+        "/v1/providers",
+        {"name": "p", "base_url": "https://a.example", "wire": "x"},
+        "invalid_request",
+        "/wire",
+    ),
     ("/v1/offers", {"model": "m"}, "missing_field", "/provider_id"),
     ("/v1/offers", {"provider_id": "prov_x", "model": "m", "lane": "fast"}, "invalid_request", "/lane"),
     (
@@ -378,9 +386,7 @@ async def test_an_idempotency_key_serves_one_body_only(market):
 async def test_ten_megabytes_are_refused_at_once_by_their_stated_length(market):
     host, port = market.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    head = (
-        f"POST /v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {10 * MIB}\r\n\r\n"
-    )
+    head = f"POST /v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {10 * MIB}\r\n\r\n"
     writer.write(head.encode())  # not one byte of the body
     raw = await asyncio.wait_for(reader.read(4_096), 3)
     writer.close()
@@ -404,6 +410,11 @@ async def test_a_private_address_is_refused_unless_the_operator_allows_it(templa
     shutil.copyfile(template, database)
     closed = {"LOWTIDE_ALLOW_PRIVATE_URLS": "false"}
     async with served_market(database, Upstreams(), "", closed) as served:
-        for url in ("http://127.0.0.1:9/v1", "http://10.0.0.1/v1", "http://[::1]/v1", "http://169.254.169.254/v1"):
+        for url in (
+            "http://127.0.0.1:9/v1",
+            "http://10.0.0.1/v1",
+            "http://[::1]/v1",
+            "http://169.254.169.254/v1",
+        ):
             answer = await served.client.post("/v1/providers", json={"name": "p", "base_url": url})
             problem(answer, 422, "private_url", "/base_url")

@@ -35,7 +35,10 @@ def url(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
     async def serve() -> None:
         upstreams = Upstreams()
-        async with serving(upstreams) as upstream_url, served_market(database, upstreams, upstream_url) as served:
+        async with (
+            serving(upstreams) as upstream_url,
+            served_market(database, upstreams, upstream_url) as served,
+        ):
             await served.offer()
             await served.done(input=HELLO)
             found.append(served.url)

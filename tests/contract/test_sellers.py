@@ -96,7 +96,9 @@ async def test_offers_are_listed_by_provider_and_model_and_in_pages(service: Ser
 async def test_a_raised_capacity_lets_more_run_at_once(service: Served):
     offer = await service.offer(capacity={"concurrency": 1})
     body = {"capacity": {"concurrency": 5}}
-    assert (await service.client.patch(f"/v1/offers/{offer}", json=body)).json()["capacity"]["concurrency"] == 5
+    assert (await service.client.patch(f"/v1/offers/{offer}", json=body)).json()["capacity"][
+        "concurrency"
+    ] == 5
     posted = await asyncio.gather(*(service.post() for _ in range(5)))
     assert {task["state"] for task in posted} == {"running"}
 
@@ -134,7 +136,10 @@ async def test_an_offer_without_an_output_price_cannot_win(service: Served):
 async def test_the_book_tells_the_price_now_until_when_and_what_follows(service: Served):
     offer = await service.offer(price=None)
     step = ahead(3_600)
-    curve = [{"prices": ONE, "valid_until": step}, {"prices": ONE | {"per_request": "0.5"}, "valid_from": step}]
+    curve = [
+        {"prices": ONE, "valid_until": step},
+        {"prices": ONE | {"per_request": "0.5"}, "valid_from": step},
+    ]
     await service.client.post(f"/v1/offers/{offer}/quotes", json={"curve": curve})
     ask = (await service.client.get("/v1/book?model=m")).json()["data"][0]
     assert (ask["offer_id"], ask["valid_until"]) == (offer, step)
@@ -157,7 +162,9 @@ async def test_a_bulk_push_is_taken_wholly_or_not_at_all(service: Served):
     assert taken.json()["book_version"] == version + 1
 
 
-async def test_a_push_to_an_offer_that_a_feed_prices_is_a_conflict_until_its_source_is_changed(service: Served):
+async def test_a_push_to_an_offer_that_a_feed_prices_is_a_conflict_until_its_source_is_changed(
+    service: Served,
+):
     offer = await service.offer(price=None)
     one = Pushed(offer, Prices(10**9, 10**9), None, None, None)
     await push_quotes(service.running.market, [one], source="feed_test")
@@ -192,18 +199,19 @@ async def test_a_providers_key_manages_its_own_offers_and_nothing_else(service: 
 async def test_the_book_stream_tells_the_book_at_once_and_again_after_a_push(service: Served, query: str):
     offer = await service.offer()
     seen: list[dict[str, Any]] = []
+    begun = asyncio.Event()
 
     async def listen() -> None:
         async with service.client.stream("GET", f"/v1/book/stream{query}") as stream:
             async for line in stream.aiter_lines():
                 if line.startswith("data: "):
                     seen.append(json.loads(line[6:]))
+                    begun.set()
                     if len(seen) == 2:
                         return
 
     listening = asyncio.create_task(listen())
-    while not seen:
-        await asyncio.sleep(0.01)
+    await asyncio.wait_for(begun.wait(), 5)
     await service.quote(offer, "7")
     await asyncio.wait_for(listening, 5)
     assert seen[1]["book_version"] > seen[0]["book_version"]
@@ -213,7 +221,10 @@ async def test_the_book_stream_tells_the_book_at_once_and_again_after_a_push(ser
 async def test_the_book_stream_tells_a_price_step_without_any_push(service: Served):
     offer = await service.offer(price=None)
     step = ahead(0.8)
-    curve = [{"prices": ONE, "valid_until": step}, {"prices": ONE | {"per_request": "0.5"}, "valid_from": step}]
+    curve = [
+        {"prices": ONE, "valid_until": step},
+        {"prices": ONE | {"per_request": "0.5"}, "valid_from": step},
+    ]
     await service.client.post(f"/v1/offers/{offer}/quotes", json={"curve": curve})
 
     async def listen() -> list[str]:

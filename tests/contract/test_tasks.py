@@ -184,8 +184,7 @@ async def test_cancelling_running_work_closes_the_upstream_and_voids_the_money(s
     service.upstreams.fail("sim", Fault("hang"))
     task = await service.post()
     stats = service.upstreams.seen("sim")
-    while not stats.calls:
-        await asyncio.sleep(0.01)
+    await service.called("sim")
     cancelled = (await service.client.delete(f"/v1/tasks/{task['id']}")).json()
     assert (cancelled["state"], cancelled["attempts"][0]["state"]) == ("cancelled", "cancelled")
     for _ in range(100):

@@ -2,10 +2,8 @@
 
 import asyncio
 import os
-import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -35,7 +33,7 @@ class Node:
 
     def __init__(self, database: Path) -> None:
         self._database = database
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: asyncio.subprocess.Process | None = None
         self.url = ""
 
     async def start(self) -> None:
@@ -45,7 +43,7 @@ class Node:
             port = probe.getsockname()[1]
         command = [sys.executable, str(NODE), str(self._database), str(port), KEY]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        self._process = subprocess.Popen(command, env=environment)
+        self._process = await asyncio.create_subprocess_exec(*command, env=environment)
         self.url = f"http://127.0.0.1:{port}"
         ends = time.monotonic() + 30
         async with self.client() as client:
@@ -55,29 +53,31 @@ class Node:
                         return
                 except httpx.TransportError:
                     pass
-                assert self._process.poll() is None, "the node ended by itself"
+                assert self._process.returncode is None, "the node ended by itself"
                 assert time.monotonic() < ends, "the node is not ready after 30 s"
                 await asyncio.sleep(0.03)
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
         """SIGKILL: nothing of it gets to finish."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait(10)
+        self._process.kill()
+        await self._process.wait()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """End it if it runs, asking first."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self._process.returncode is None:
             self._process.terminate()
             try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.kill()
+                await asyncio.wait_for(self._process.wait(), 10)
+            except TimeoutError:
+                await self.kill()
 
     def client(self) -> httpx.AsyncClient:
         """An operator's client of its present life."""
         return httpx.AsyncClient(
-            base_url=self.url, headers={"authorization": f"Bearer {KEY}"}, timeout=httpx.Timeout(20, connect=2)
+            base_url=self.url,
+            headers={"authorization": f"Bearer {KEY}"},
+            timeout=httpx.Timeout(20, connect=2),
         )
 
 
@@ -131,7 +131,7 @@ async def one_life(node: Node, name: str, count: int, ids: dict[int, str], until
     """Post all tasks once more and kill the node at a moment within it, be it amid the posting."""
     posting = asyncio.create_task(post_all(node, name, count, ids))
     done, _ = await asyncio.wait({posting}, timeout=until_s)
-    node.kill()
+    await node.kill()
     if done:
         await posting
         return
@@ -192,7 +192,7 @@ async def killed_market(
             ids |= {batch * count + number: task_id for number, task_id in mine.items()}
             yield node, upstreams, await all_final(node, ids, 60)
         finally:
-            node.stop()
+            await node.stop()
 
 
 def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
@@ -217,7 +217,9 @@ async def check_survival(folder: Path, seed: int, kills: int, count: int) -> Non
     assert told == dict.fromkeys(paid, "succeeded"), "a task that nobody posted, or one lost"
     captures = rows(folder, "select task_id, amount_nano from transfers where kind = 'capture'")
     assert sorted(captures) == sorted(paid.items()), "captured other than once a task at its answer's cost"
-    answered = rows(folder, "select task_id, sum(cost_nano) from attempts where state = 'answered' group by 1")
+    answered = rows(
+        folder, "select task_id, sum(cost_nano) from attempts where state = 'answered' group by 1"
+    )
     assert sorted(answered) == sorted(paid.items())
     assert nano(account["spent_usd"]) == sum(paid.values()) > 0
     assert account["authorized_usd"] == "0"

@@ -40,7 +40,7 @@ def _at(row: Row, tokens: int) -> tuple[int, int, int]:
 def loss_reason(task: Task, row: Row, at: int) -> str | None:
     """The first failing reason up to `over_budget`, in the order of the table (section 4)."""
     limits, offer, conditions = task.constraints, row.offer, row.conditions
-    expected, worst, usual = costs(task, row)
+    _, worst, usual = costs(task, row)
     i = ceil(Fraction(ceil(Fraction(task.input_bytes, 4)) * conditions.token_ratio_ppm, 10**6))
     m = task.max_output if task.max_output is not None else min(offer.max_output_tokens, 4_096)
     slow = conditions.first_token_p95_ms + ceil(Fraction(usual * conditions.us_per_token, 1_000))

@@ -26,8 +26,8 @@ class Order:
 def orders(draw) -> Order:
     rows, completion = [], {}
     for number in range(draw(st.integers(1, 4))):
-        edges = sorted(draw(st.sets(st.integers(1, 120), max_size=5)))
-        firm = draw(st.booleans())
+        edges = sorted(draw(st.sets(st.integers(1, 120), min_size=1, max_size=5)))
+        firm = draw(st.integers(0, 3)) > 0
         quotes, start = [], 0
         for sequence, edge in enumerate([*edges, 10_000 if firm else None]):
             until = None if edge is None else NOW + edge * MINUTE
@@ -47,7 +47,7 @@ def orders(draw) -> Order:
         )
         completion[name] = draw(st.floats(0, 1))
     wanted = task(
-        complete_by=NOW + draw(st.integers(1, 150)) * MINUTE,
+        complete_by=NOW + draw(st.integers(1, 240)) * MINUTE,
         max_cost=draw(st.sampled_from([None, 50, 80, 200])),
         value=draw(st.sampled_from([None, 300])),
         per_second=draw(st.sampled_from([0, 0, 1])),

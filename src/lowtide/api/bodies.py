@@ -94,7 +94,9 @@ class OfferChange(Body):
 
     def values(self) -> dict[str, Any]:
         """The fields given, as the stored listing names them."""
-        given = self.model_dump(exclude_unset=True, exclude={"capacity", "latency", "quality_claims", "price_source"})
+        given = self.model_dump(
+            exclude_unset=True, exclude={"capacity", "latency", "quality_claims", "price_source"}
+        )
         changes: dict[str, Any] = {
             name: int(value) if isinstance(value, bool) else value
             for name, value in given.items()
@@ -255,7 +257,9 @@ class NewQuote(Slot):
     def one_or_a_curve(self) -> "NewQuote":
         """Either prices or a curve."""
         if (self.prices is None) == (self.curve is None):
-            raise PydanticCustomError("conflicting_fields", "Send either prices or a curve", {"name": "curve"})
+            raise PydanticCustomError(
+                "conflicting_fields", "Send either prices or a curve", {"name": "curve"}
+            )
         return self
 
     def slots(self) -> list[tuple[Prices, int | None, int | None]]:

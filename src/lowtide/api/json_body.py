@@ -64,7 +64,9 @@ def refuse_odd(value: Any) -> None:
     while waiting:
         found, path = waiting.pop()
         if len(path) > MAX_DEPTH:
-            raise _refusal("too_deep", path[:3], f"The body is nested more than {MAX_DEPTH} deep. Flatten it.")
+            raise _refusal(
+                "too_deep", path[:3], f"The body is nested more than {MAX_DEPTH} deep. Flatten it."
+            )
         if isinstance(found, str) and "\x00" in found:
             raise _refusal("nul_character", path, "Text may not hold a NUL character. Remove it.")
         if isinstance(found, dict):

@@ -29,7 +29,7 @@ def show_auction(auction: dict[str, Any], *, every: bool) -> None:
     typer.echo("")
     bids = auction["bids"] if every else auction["bids"][:SHOWN]
     table(
-        ("rank", "provider", "model", "lane", "bid", "quality", "p95", "reason"),
+        ("rank", "offer", "bid", "quality", "p95", "reason"),
         [_bid(bid, auction["winner"]) for bid in bids],
         right=("rank", "bid", "quality", "p95"),
     )
@@ -47,9 +47,7 @@ def _bid(bid: dict[str, Any], winner: str | None) -> tuple[str, ...]:
     won = bid["offer_id"] == winner
     return (
         plain(bid["rank"]),
-        bid["provider"],
-        bid["model"],
-        bid["lane"],
+        f"{bid['provider']} {bid['model']}" + ("" if bid["lane"] == "standard" else f" ({bid['lane']})"),
         money(bid["bid_usd"]),
         NOTHING if quality is None else f"{quality:.3f}",
         NOTHING if p95 is None else f"{p95} ms",

@@ -1,6 +1,7 @@
 """Placing: one task's auction now, and its award, hold or place in the queue, written together or not at all."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -76,7 +77,8 @@ def refuse_bad_fallback(task: Task, book: Book) -> None:
 async def place(market: Market, dispatcher: Dispatcher, order: Order) -> TaskRow:
     """Run one task's auction now, and award, hold or queue it. The record is durable before this returns.
 
-    Raises DeadlinePassed, InvalidRequest (fallback), InsufficientFunds, Conflict (idempotency key in use), Unavailable where offers kept filling up.
+    Raises DeadlinePassed, InvalidRequest (fallback), InsufficientFunds, Conflict (idempotency key in use), and
+    Unavailable where offers kept filling up.
     """
     now = market.now()
     refuse_past_deadline(order.task, now)
@@ -90,7 +92,16 @@ async def place(market: Market, dispatcher: Dispatcher, order: Order) -> TaskRow
         decision = decide(task, book, inputs, now, auction_key(seed, ids.id))
         try:
             row, job = await market.database.writer.write(
-                lambda conn: _write(conn, market, order, task, book, inputs, ids, decision)
+                partial(
+                    _write,
+                    market=market,
+                    order=order,
+                    task=task,
+                    book=book,
+                    inputs=inputs,
+                    ids=ids,
+                    decision=decision,
+                )
             )
         except NoPlace as full:
             refused = (*refused, full.row)

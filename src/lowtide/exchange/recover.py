@@ -36,7 +36,7 @@ async def recover(market: Market, dispatcher: Dispatcher, real_now: int, *, alon
     seed = await market.seeds.at(now)
 
     async def unit(conn: AsyncConnection) -> tuple[int, list[Job]]:
-        live = set[str]() if alone else await duties.live_owners(conn, real_now, "node:") | {market.node}
+        live = {market.node} if alone else await duties.live_owners(conn, real_now, "node:") | {market.node}
         found = await tasks.leased_by_dead(conn, live, BATCH)
         jobs = []
         for row in found:

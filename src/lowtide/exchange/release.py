@@ -22,6 +22,7 @@ from lowtide.exchange.market import Market
 from lowtide.exchange.place import TRIES, inputs_for, with_usual_output
 from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
 from lowtide.market.book import Book
+from lowtide.market.deferral.known import Deferral
 from lowtide.market.record import AuctionIds, auction_key
 from lowtide.market.spot import Inputs
 from lowtide.market.states import TaskState
@@ -200,7 +201,7 @@ async def _wait_on(
     now = ids.as_of
     if decision.outcome == HELD and decision.deferral is not None:
         state, plan, old = TaskState.HELD, decision.deferral, orjson.loads(row.hold) if row.hold else {}
-        if row.state == state and old.get("slot") == plan.slot and old.get("expected") == plan.expected_nano:
+        if row.state == state and _same_plan(old, plan, book):
             return
         hold = hold_values(decision, book, now)
         hold |= {"since": old.get("since", now)} | (
@@ -239,4 +240,13 @@ async def _wait_on(
                 "data": dumped({"state": str(state), "auction_id": ids.id, "reason": decision.code}),
             }
         ],
+    )
+
+
+def _same_plan(hold: dict[str, Any], plan: Deferral, book: Book) -> bool:
+    """Whether a new decision to wait is the old one: the same slot of the same offer, and still in time."""
+    return (
+        hold.get("slot") == plan.slot
+        and hold.get("offer_id") == book.rows[plan.row].offer.id
+        and hold["release_at"] <= plan.latest_start
     )

@@ -1,6 +1,6 @@
 """The auction: `decide` is the one function that live service, replay, what-if, backtest and demo call."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,10 +19,10 @@ AWARDED, HELD, QUEUED, UNFILLED = "awarded", "held", "queued", "unfilled"
 QUEUE_US = MINUTE_US
 """How long a task without a deadline waits for a bid, unless set otherwise."""
 NO_OFFERS = "no_offers"
+_OUTBID = np.int8(LossReason.OUTBID)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What was decided, and everything that a record keeps of it.
 
     `top`: the best bids still in, by rank (failover runs down this list). `reasons`: one int8 a row, 0 for the winner,
@@ -93,11 +93,11 @@ def _award(task: Task, book: Book, inputs: Inputs, spot: Spot) -> Decision:
 def losing(spot: Spot, winner: RankedBid) -> Reasons:
     """Every row's one reason once the winner is known: the others still in are outbid or lost the tie."""
     still_in = spot.reason == 0
-    final: Reasons = still_in.view(np.int8) * np.int8(LossReason.OUTBID)
+    final: Reasons = still_in.view(np.int8) * _OUTBID
     final += spot.reason
     if len(spot.top) > 1 and spot.top[1].score_nano == winner.score_nano:
         final[still_in & (spot.score == winner.score_nano)] = LossReason.LOST_TIE
-    final[winner.row] = LossReason.NONE
+    final[winner.row] = 0
     return final
 
 

@@ -1,6 +1,6 @@
 """What every offer's bid for a task costs: expected (bids are ranked by it) and worst (they are admitted by it)."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,7 @@ PPM = 1_000_000
 BYTES_PER_TOKEN = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Bids:
+class Bids(NamedTuple):
     """By row: expected and worst cost (nano-USD), and the tokens they rest on.
 
     The worst cost is kept as its parts, since most are only compared: of tokens, in millionths of a nano-USD, and

@@ -112,7 +112,8 @@ def reasons(
     if task.max_output is not None and task.max_output > columns.least_max_output:
         _strike(found, task.max_output > columns.max_output, LossReason.OUTPUT_TOO_LONG)
     if limits.max_latency_ms is not None:
-        takes_us = bids.expected_output * columns.us_per_token + columns.first_token_p95_us
+        takes_us = bids.expected_output * columns.us_per_token
+        takes_us += columns.first_token_p95_us
         _strike(found, takes_us > 1_000 * limits.max_latency_ms, LossReason.TOO_SLOW)
     if limits.complete_by is not None:
         left_ms = (limits.complete_by - as_of) // 1_000
@@ -130,12 +131,14 @@ _WEIGHTS = {reason: np.uint8(256 - reason) for reason in LossReason if reason}
 
 
 def _strike(found: Weights, fails: NDArray[np.bool_] | bool, reason: LossReason) -> None:
-    """Give the reason to the rows that fail, unless they have an earlier one."""
+    """Give the reason to the rows that fail, unless they have an earlier one. The mask `fails` is used up."""
     if isinstance(fails, bool):
         if fails:
             np.maximum(found, _WEIGHTS[reason], out=found)
     else:
-        np.maximum(found, fails.view(np.uint8) * _WEIGHTS[reason], out=found)
+        weights = fails.view(np.uint8)
+        weights *= _WEIGHTS[reason]
+        np.maximum(found, weights, out=found)
 
 
 def _standing(task: Task, book: Book, prices: PriceColumns) -> Weights:
@@ -167,7 +170,7 @@ def _found_standing(task: Task, book: Book, prices: PriceColumns) -> Weights:
         _strike(found, book.outside(limits.regions), LossReason.REGION_NOT_ALLOWED)
     if limits.zero_retention:
         _strike(found, columns.lacks & ZERO_RETENTION_BIT != 0, LossReason.RETENTION_NOT_ALLOWED)
-    _strike(found, columns.circuit_open, LossReason.CIRCUIT_OPEN)
+    _strike(found, columns.circuit_open.copy(), LossReason.CIRCUIT_OPEN)
     if limits.min_quality_ppm is not None:
         bound = lower_bounds(*book.quality_columns(task.domain), limits.z_ppm)
         _strike(found, bound < limits.min_quality_ppm, LossReason.QUALITY_BELOW_FLOOR)

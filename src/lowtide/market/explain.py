@@ -13,7 +13,7 @@ from lowtide.market.quote import Prices
 from lowtide.market.reputation import lower_bound_ppm
 from lowtide.market.spot import best_rows
 from lowtide.market.task import Task
-from lowtide.values.instants import rfc3339
+from lowtide.values.instants import SECOND_US, rfc3339
 from lowtide.values.money import usd
 
 _PRICED = {
@@ -147,6 +147,8 @@ def explanation(task: Task, book: Book, decision: Decision) -> str:
     if decision.code == NO_OFFERS or decision.nearest is None:
         return "The market has no offers. Register a provider, an offer and a quote first."
     nearest = _name(book.rows[decision.nearest].offer)
+    if decision.code == LossReason.NOT_ALLOWED.code and (missing := _unknown_models(task, book)):
+        return f"No offer of {' or '.join(missing)} is in the book, and the task admits nothing else."
     if decision.outcome == QUEUED:
         return f"No bid can win now ({decision.code}), but that passes; the nearest was {nearest}. It waits for one.{lost}"
     return f"No offer can serve this task: the nearest, {nearest}, lost on {decision.code}.{lost}"
@@ -154,17 +156,16 @@ def explanation(task: Task, book: Book, decision: Decision) -> str:
 
 def held_because(book: Book, plan: Deferral) -> str:
     """Why a task waits, until when, and when it starts at the latest."""
-    then = (
-        f"{_name(book.rows[plan.row].offer)} is to cost ${usd(plan.expected_nano)} from {rfc3339(plan.slot)}"
-    )
+    offer = _name(book.rows[plan.row].offer)
     now = (
         "Nobody can serve it now"
         if plan.price_now_nano is None
         else f"The best bid now is ${usd(plan.price_now_nano)}"
     )
+    spread = " (releases are spread over the slot's beginning)" if plan.release_at > plan.slot else ""
     return (
-        f"{now}; {then}, so it waits until {rfc3339(plan.release_at)}. It starts by "
-        f"{rfc3339(plan.latest_start)} at the latest, to be done in time."
+        f"{now}; {offer} is to cost ${usd(plan.expected_nano)} from {_second(plan.slot)}, so it waits until "
+        f"{_second(plan.release_at)}{spread}. It starts by {_second(plan.latest_start)} at the latest, to be done in time."
     )
 
 
@@ -182,13 +183,15 @@ def why_not(task: Task, book: Book, decision: Decision, view: BidView) -> str:
         f"and the floor is {(limits.min_quality_ppm or 0) / 1e6:.4f}: it must prove that much",
         "too_slow": f"its p95 answer takes {view.p95_ms} ms, and the limit is {limits.max_latency_ms} ms",
         "too_late": f"its p99 completion of {view.completion_p99_ms} ms does not fit before the deadline",
-        "over_budget": f"its worst case is ${usd(view.worst_nano or 0)}, and the budget is ${usd(limits.max_cost_nano or 0)}",
+        "over_budget": f"its worst case is ${usd(view.worst_nano or 0)}, "
+        f"and the budget is ${usd(limits.max_cost_nano or 0)}",
         "below_reserve": "it leaves the requester less than the reserve",
         "outbid": "another bid left the requester more",
         "lost_tie": "an equal bid won the lot",
         "context_too_long": f"about {_tokens(task, book, view.row)} input tokens and the answer exceed its context window "
         f"of {view.offer.context_window} tokens",
-        "output_too_long": f"the task asks for up to {task.max_output} output tokens, and it gives {view.offer.max_output_tokens}",
+        "output_too_long": f"the task asks for up to {task.max_output} output tokens, "
+        f"and it gives {view.offer.max_output_tokens}",
         "no_valid_quote": "no quote of it covers that instant: push one",
         "unpriced": "its input or output price is unknown: push a quote with both",
         "no_capacity": "it had no free place",
@@ -230,3 +233,15 @@ def _tokens(task: Task, book: Book, row: int) -> int:
 def _name(offer: Offer) -> str:
     lane = "" if offer.lane == "standard" else f" ({offer.lane})"
     return f"{offer.provider}'s {offer.model}{lane}"
+
+
+def _unknown_models(task: Task, book: Book) -> list[str]:
+    """The models that the task names, where the book has none of them."""
+    listed = {name for row in book.rows for name in (row.offer.model, row.offer.upstream_model)}
+    asked = list(task.lists.models or ())
+    return asked if listed.isdisjoint(asked) else []
+
+
+def _second(us: int) -> str:
+    """An instant to the second, as sentences tell it."""
+    return rfc3339(us - us % SECOND_US)

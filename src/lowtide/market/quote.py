@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from lowtide.values.errors import OverlappingQuotes
 from lowtide.values.instants import rfc3339
@@ -82,7 +83,7 @@ def boundaries(quotes: Iterable[Quote]) -> set[int]:
 def refuse_overlaps(quotes: Sequence[Quote]) -> None:
     """Raise OverlappingQuotes where two quotes of one push cover a common instant."""
     ordered = sorted(quotes, key=lambda quote: quote.valid_from)
-    for earlier, later in zip(ordered, ordered[1:], strict=False):
+    for earlier, later in pairwise(ordered):
         if earlier.valid_until is None or earlier.valid_until > later.valid_from:
             raise OverlappingQuotes(
                 f"The quote from {rfc3339(earlier.valid_from)} still covers {rfc3339(later.valid_from)}, where the next "

@@ -4,8 +4,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from lowtide.market.bid import Bids, bids
 from lowtide.market.book import Book
 from lowtide.market.columns import Ints, PriceColumns
@@ -38,8 +36,7 @@ class RankedBid(NamedTuple):
     worst_nano: int
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(NamedTuple):
     """The state of one auction before it is decided. `reason` is 0 for bids still in."""
 
     prices: PriceColumns
@@ -70,7 +67,9 @@ def best_rows(book: Book, reason: Reasons, score: Ints, auction_key: bytes, coun
     rows = (reason == 0).nonzero()[0]
     offered = score.take(rows)
     if len(rows) > count:
-        best = (offered >= np.partition(offered, -count)[-count]).nonzero()[0]
+        ordered = offered.copy()
+        ordered.partition(-count)
+        best = (offered >= ordered[-count]).nonzero()[0]
         rows, offered = rows.take(best), offered.take(best)
     values, ranked = offered.tolist(), rows.tolist()
     if len(set(values)) == len(values):

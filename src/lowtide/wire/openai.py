@@ -14,6 +14,8 @@ from lowtide.wire.call import Answer, Call, CallFailed, Failure, FailureKind
 from lowtide.wire.failures import failure, kind_of_exception, kind_of_status, retry_after
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MOST_TOKENS = 2**31
+"""A reported count beyond this is no count: its charge would leave the ledger's integers."""
 # Left out of the requester's body: what the call itself decides, the tier too, for the award bought it.
 _OURS = frozenset(
     {
@@ -148,7 +150,10 @@ def usage_of(reported: Mapping[str, Any] | None) -> Usage | None:
         prompt.get("cache_write_tokens") or 0,
         completion.get("reasoning_tokens") or 0,
     )
-    if any(isinstance(count, bool) or not isinstance(count, int) or count < 0 for count in counts):
+    if any(
+        isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST_TOKENS
+        for count in counts
+    ):
         raise ValueError("usage is no count of tokens")
     return Usage(*counts)
 

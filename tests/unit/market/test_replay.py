@@ -19,7 +19,7 @@ from tests.unit.market.test_record import lines_of
 SEED = bytes(range(32))
 
 
-def recorded(wanted, market, inputs=Inputs(), auction_id="auc_01jd", at=NOW):  # noqa: B008
+def recorded(wanted, market, inputs=Inputs(), auction_id="auc_01jd", at=NOW):
     decision = decide(wanted, market, inputs, at, auction_key(SEED, auction_id))
     return record_line(AuctionIds(auction_id, wanted.id, at), wanted, market, inputs, decision)
 

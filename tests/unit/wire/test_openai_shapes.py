@@ -108,6 +108,7 @@ async def test_a_packed_answer_is_unpacked():
         {"choices": [{"message": "hello"}]},
         completion(usage={"prompt_tokens": -1}),
         completion(usage={"prompt_tokens": "many"}),
+        completion(usage={"prompt_tokens": 10**12}),
         completion(usage={"completion_tokens": 3}),
         completion(usage="12"),
     ],

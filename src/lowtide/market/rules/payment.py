@@ -1,10 +1,9 @@
 """What a payment rule is given, and what it gives."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """The winner's bid and worst case, its score, the best rival's score and the reserve; nano-USD, None where absent."""
 
     bid_nano: int
@@ -15,8 +14,7 @@ class Standing:
     max_cost_nano: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
+class Payment(NamedTuple):
     """The price, nano-USD; `thin` where nothing but the bid itself could set it."""
 
     price_nano: int

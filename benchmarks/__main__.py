@@ -1,0 +1,21 @@
+"""`python -m benchmarks`: what the market promises of its speed and size, measured; fails where one is missed."""
+
+import argparse
+import sys
+
+from benchmarks import bench_kernel, bench_store
+
+
+def main() -> int:
+    """Run the benchmarks; the exit code is 1 where a target was missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--auctions", type=int, default=100_000, help="how many to write into the store")
+    options = parser.parse_args()
+    missed = bench_kernel.run() + bench_store.run(options.auctions)
+    for line in missed:
+        print(f"Missed: {line}.", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
