@@ -2,11 +2,12 @@
 
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter_ns
 
 import numpy as np
 
-from benchmarks.random_book import NOW, chat_tasks, random_book, random_row_change, typical_task
+from benchmarks.random_book import NOW, mixed_tasks, random_book, random_row_change, typical_task
 from lowtide.market.auction import decide
 from lowtide.market.book import Book
 from lowtide.market.record import AuctionIds, auction_key, record_line
@@ -27,13 +28,14 @@ def run() -> list[str]:
         missed += _decision(book)
     for offers in (10, 1_000, 10_000):
         missed += _record(random_book(offers))
+    _first_of_its_kind(random_book(10_000))
     _next_version(random_book(10_000))
     return missed
 
 
 def _decision(book: Book) -> list[str]:
     """Both sides alternate in one loop, so that whatever else the machine does meets both alike."""
-    tasks, inputs, offers = chat_tasks(64), Inputs(), len(book)
+    tasks, inputs, offers = mixed_tasks(64), Inputs(), len(book)
     scores = np.random.default_rng(7).integers(0, 10**9, offers)
     deciding, sorting = [], []
     for number in range(REPETITIONS + 100):
@@ -62,6 +64,18 @@ def _record(book: Book) -> list[str]:
     return [
         f"a record over {len(book)} offers weighs {size} bytes; at most {MOST_RECORD_BYTES} is the target"
     ]
+
+
+def _first_of_its_kind(book: Book) -> None:
+    """For information: what is kept by kind of task (needs, lists, floor, usual output, limits) must be found first."""
+    inputs, times = Inputs(), []
+    for number in range(200):
+        task = replace(typical_task(), usual_output=100 + number, max_output=1_000 + number)
+        task = replace(task, constraints=replace(task.constraints, min_quality_ppm=700_000 + number))
+        times.append(_timed(lambda task=task: decide(task, book, inputs, NOW, _KEY)))
+    print(
+        f"first decision of a kind of task over {len(book)} offers: {statistics.median(times) / 1_000:.1f} µs"
+    )
 
 
 def _next_version(book: Book) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from benchmarks.random_book import NOW, chat_tasks, random_book
+from benchmarks.random_book import NOW, mixed_tasks, random_book
 from lowtide.market.auction import decide
 from lowtide.market.book import Book
 from lowtide.market.record import AuctionIds, auction_key, record_line
@@ -93,7 +93,7 @@ def _auction(book: Book, number: int) -> Written:
     return Written(row, record_line(ids, task, book, inputs, decision))
 
 
-_TASKS = chat_tasks(997)
+_TASKS = mixed_tasks(997)
 
 
 def _weigh(file: Path) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Books as heterogeneous as a real market's, reproducible by seed."""
 
 import random
+from dataclasses import replace
 
 from lowtide.market.book import Book, Row
 from lowtide.market.offer import FEATURES, LANES, Conditions, Offer
@@ -69,25 +70,32 @@ def random_row_change(book: Book, seed: int) -> dict[int, Row]:
     return {number: Row(row.offer, _quotes(dice), row.conditions)}
 
 
-def chat_tasks(count: int, seed: int = 7) -> list[Task]:
-    """Tasks of a few types, no two of one size, that differ in floor, budget, latency and needs."""
+def mixed_tasks(count: int, seed: int = 7) -> list[Task]:
+    """Tasks of eight types: a type has its usual output, limits and needs, each task its own size and budget."""
     dice = random.Random(seed)
-    return [
-        Task(
-            f"task_{number}",
-            type="chat",
-            input_bytes=dice.randint(200, 40_000),
-            usual_output=dice.randint(50, 900),
-            max_output=dice.choice((500, 1_000, 2_000)),
-            needs=Needs(features=dice.choice(((), ("json_schema",), ("tools",)))),
-            constraints=Constraints(
-                min_quality_ppm=dice.choice((700_000, 800_000, 900_000)),
-                max_latency_ms=dice.choice((15_000, 30_000, 60_000)),
-                max_cost_nano=dice.randint(2_000_000, 30_000_000),
-            ),
+    types = [_type(f"type_{number}", dice) for number in range(8)]
+    tasks = []
+    for number in range(count):
+        like = dice.choice(types)
+        limits = replace(like.constraints, max_cost_nano=dice.randint(2_000_000, 30_000_000))
+        tasks.append(
+            replace(like, id=f"task_{number}", input_bytes=dice.randint(200, 40_000), constraints=limits)
         )
-        for number in range(count)
-    ]
+    return tasks
+
+
+def _type(name: str, dice: random.Random) -> Task:
+    return Task(
+        "",
+        type=name,
+        usual_output=dice.randint(50, 900),
+        max_output=dice.choice((500, 1_000, 2_000)),
+        needs=Needs(features=dice.choice(((), ("json_schema",), ("tools",)))),
+        constraints=Constraints(
+            min_quality_ppm=dice.choice((700_000, 800_000, 900_000)),
+            max_latency_ms=dice.choice((15_000, 30_000, 60_000)),
+        ),
+    )
 
 
 def typical_task(task_id: str = "task_1", bytes_in: int = 4_000, usual: int = 300) -> Task:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lowtide.simulate.faults import Fault
 from lowtide.simulate.upstream import Upstreams
-from tests.contract.served import Served, served_market
+from tests.contract.served import Served, ahead, served_market
 
 
 async def left_running(served: Served, count: int) -> list[str]:
@@ -25,10 +25,10 @@ async def test_more_tasks_than_one_batch_are_each_taken_over_once(
     shutil.copyfile(template, database)
     async with served_market(database, upstreams, upstream_url) as first:
         offer = await first.offer()
-        ids = await left_running(first, 40)
+        ids = await left_running(first, 20)
     upstreams.fail("sim", Fault("slow_first_token", delay_s=0.3))
     async with served_market(database, upstreams, upstream_url) as second:
-        assert second.running.recovered == 40
+        assert second.running.recovered == 20
         tasks = [await second.final(task_id) for task_id in ids]
         assert await second.in_flight(offer) == 0
         account, balances = await second.account(), await second.balances()
@@ -61,7 +61,25 @@ async def test_what_was_left_running_past_its_deadline_expires(
     assert ended["state"] == "expired"
 
 
-async def test_a_queued_and_a_held_task_outlive_a_restart(
+async def test_what_was_running_and_finds_no_bid_now_is_queued_with_time_to_find_one(
+    template: Path, tmp_path: Path, upstreams: Upstreams, upstream_url: str
+):
+    database = tmp_path / "market.db"
+    shutil.copyfile(template, database)
+    async with served_market(database, upstreams, upstream_url) as first:
+        offer = await first.offer(price=None)
+        assert (await first.quote(offer, "1", valid_until=ahead(1.0))).status_code == 201
+        (task_id,) = await left_running(first, 1)
+        await asyncio.sleep(1.0)
+    async with served_market(database, upstreams, upstream_url) as second:
+        task = await second.task(task_id)
+        assert (task["state"], task["reason"]) == ("queued", "no_valid_quote")
+        await asyncio.sleep(0.7)
+        assert (await second.quote(offer, "1")).status_code == 201
+        assert (await second.final(task_id, 5))["state"] == "succeeded"
+
+
+async def test_a_queued_task_outlives_a_restart(
     template: Path, tmp_path: Path, upstreams: Upstreams, upstream_url: str
 ):
     database = tmp_path / "market.db"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
@@ -112,6 +113,23 @@ async def test_when_every_provider_is_down_the_task_fails_and_its_money_is_voide
     account = await service.account()
     assert (account["authorized_usd"], account["spent_usd"]) == ("0", "0")
     assert sum((await service.balances()).values()) == 0
+
+
+async def test_a_pause_before_another_try_counts_in_market_time(service: Served):
+    await service.offer()
+    service.upstreams.fail("sim", Fault("rate_limit", retry_after_s=0.3, times=1))
+    first, second = (await service.done())["attempts"]
+    assert datetime.fromisoformat(second["started_at"]) - datetime.fromisoformat(
+        first["ended_at"]
+    ) == timedelta(seconds=0.3)
+
+
+async def test_no_attempt_is_started_that_the_deadline_would_cut_off(service: Served):
+    await service.offer(latency={"p50_ms": 10, "p95_ms": 20, "tokens_per_second": 10_000})
+    service.upstreams.fail("sim", Fault("rate_limit", retry_after_s=9.0))
+    task = await service.done(constraints={"complete_within_s": 3})
+    assert (task["state"], task["reason"]) == ("failed", "rate_limited")
+    assert service.upstreams.seen("sim").calls == 1
 
 
 async def test_one_place_is_never_sold_twice_and_what_queues_for_it_runs_in_turn(service: Served):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from lowtide.api.fields import Balance, Body, Instant, Name, Ratio, RequestPrice, UnitPrice, ppm
@@ -18,8 +18,24 @@ _Limit = Annotated[int, Field(ge=1, le=10**12)]
 _WRONG_UNITS = ("per_token", "per_1k", "per_ktok", "per_1k_tokens", "per_thousand")
 
 
+def http_address(text: str) -> str:
+    """The text, if it is an http(s) URL."""
+    if not text.startswith(("http://", "https://")):
+        raise PydanticCustomError(
+            "not_a_url",
+            "Send an address that begins with https:// or http://, such as https://api.openai.com/v1",
+        )
+    return text
+
+
+def _example(**fields: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 class NewAccount(Body):
     """A prepaid account, unless `credit_limit_usd` is null: then its credit has no limit."""
+
+    model_config = _example(name="research", credit_limit_usd="100")
 
     name: Name
     credit_limit_usd: Balance | None = 0
@@ -27,6 +43,8 @@ class NewAccount(Body):
 
 class NewKey(Body):
     """A key for an account; lists restrict what its tasks may use."""
+
+    model_config = _example(role="requester", name="support desk", account_id="acct_default")
 
     role: Role
     name: Annotated[str, Field(max_length=128)] = ""
@@ -41,11 +59,18 @@ class NewKey(Body):
 class NewProvider(Body):
     """A seller: the wire it speaks, its address, and the environment variables that hold its keys."""
 
+    model_config = _example(
+        name="acme",
+        wire="openai",
+        base_url="https://api.acme.example/v1",
+        credential_env=["ACME_API_KEY"],
+        discount=0.1,
+    )
+
     name: Name
     wire: Literal["openai"] = "openai"
     base_url: Annotated[
-        str,
-        Field(min_length=8, max_length=512, pattern=r"^https?://", examples=["https://api.openai.com/v1"]),
+        str, Field(max_length=512, examples=["https://api.openai.com/v1"]), AfterValidator(http_address)
     ]
     credential_env: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]] | str = []
     discount: Annotated[float, Field(ge=0, lt=1, description="negotiated discount, a fraction")] = 0.0
@@ -77,6 +102,8 @@ class ClaimBody(Body):
 
 class OfferChange(Body):
     """What of a listing may be changed."""
+
+    model_config = _example(capacity={"concurrency": 16}, regions=["eu"])
 
     modalities: list[Modality] | None = None
     domains: list[Name] | None = None
@@ -114,6 +141,17 @@ class OfferChange(Body):
 
 class NewOffer(Body):
     """A listing: provider × upstream model × lane (× variant)."""
+
+    model_config = _example(
+        provider_id="prov_…",
+        model="acme-large",
+        lane="standard",
+        context_window=128_000,
+        max_output_tokens=8_192,
+        features=["tools", "json_schema"],
+        capacity={"concurrency": 8},
+        quality_claims=[{"domain": "general", "quality": 0.93, "sample_size": 200}],
+    )
 
     provider_id: str
     model: Name
@@ -246,6 +284,27 @@ class Slot(Body):
 class NewQuote(Slot):
     """A quote, or `curve`: several slots under one sequence."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"prices": {"input_per_mtok": "0.25", "output_per_mtok": "1.25"}},
+                {
+                    "curve": [
+                        {
+                            "prices": {"input_per_mtok": "0.25", "output_per_mtok": "1.25"},
+                            "valid_until": "2026-11-24T22:00:00Z",
+                        },
+                        {
+                            "prices": {"input_per_mtok": "0.10", "output_per_mtok": "0.50"},
+                            "valid_from": "2026-11-24T22:00:00Z",
+                            "valid_until": "2026-11-25T06:00:00Z",
+                        },
+                    ]
+                },
+            ]
+        }
+    )
+
     prices: PricesBody | None = None  # type: ignore[assignment]
     sequence: (
         Annotated[int, Field(ge=0, lt=2**53, description="newer than the last; left out, the next is given")]
@@ -278,5 +337,9 @@ class BulkQuote(NewQuote):
 
 class BulkQuotes(Body):
     """Quotes of many offers, taken all or nothing."""
+
+    model_config = _example(
+        quotes=[{"offer_id": "off_…", "prices": {"input_per_mtok": "0.25", "output_per_mtok": "1.25"}}]
+    )
 
     quotes: Annotated[list[BulkQuote], Field(min_length=1, max_length=10_000)]

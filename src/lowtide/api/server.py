@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, FastAPI
+from fastapi_swagger import patch_fastapi
 
 from lowtide.api import contract, problems
 from lowtide.api.limits import BodyLimit
@@ -27,8 +28,12 @@ def create_api(
         lifespan=lifespan,
         root_path=root_path,
         redoc_url=None,
+        docs_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         responses=contract.responses(),
     )
+    # The documentation's scripts come out of a package: /docs works offline.
+    patch_fastapi(app)
     problems.install(app)
     app.add_middleware(BodyLimit)
     app.include_router(operations.router)

@@ -93,7 +93,8 @@ def print_bills(console: Console, top: str, bills: Sequence[Bill], finished: Fin
         f"{dollars(finished.captured_nano)}{rest}."
     )
     console.print(
-        "Prices are the catalog's; night tariffs, claims and answers are the simulation's.\nA ticket has the same tokens with every model.\n",
+        "Prices are the catalog's; night tariffs, claims and answers are the simulation's.\n"
+        "A ticket has the same tokens with every model.\n",
         style="dim",
     )
 

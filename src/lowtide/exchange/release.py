@@ -63,20 +63,26 @@ async def review_waiting(market: Market, dispatcher: Dispatcher) -> int:
     return queued + await _review(market, dispatcher, tasks.held)
 
 
-async def review_queued(market: Market, dispatcher: Dispatcher) -> int:
-    """After places were freed: decide again on what is queued, the oldest first; how many were released."""
+async def review_queued(market: Market, dispatcher: Dispatcher, *, to_the_end: bool = True) -> int:
+    """After places were freed: decide again on what is queued, the oldest first; how many were released.
+
+    Unless it goes `to_the_end`, it stops at the first batch of which nothing could be released: a long queue is not
+    decided on anew for every place.
+    """
     async with market.database.read() as conn:
         if not await tasks.any_queued(conn):
             return 0
-    return await _review(market, dispatcher, tasks.queued)
+    return await _review(market, dispatcher, tasks.queued, to_the_end=to_the_end)
 
 
 async def _review(
     market: Market,
     dispatcher: Dispatcher,
     waiting: Callable[[AsyncConnection, str, int], Awaitable[list[TaskRow]]],
+    *,
+    to_the_end: bool = True,
 ) -> int:
-    now, released = market.now(), 0
+    now, released, full = market.now(), 0, set[int]()
     seed = await market.seeds.at(now)
     after: str | None = ""
     while after is not None:
@@ -84,7 +90,9 @@ async def _review(
         async def unit(conn: AsyncConnection, start: str = after) -> tuple[str | None, list[Job]]:
             found = await waiting(conn, start, BATCH)
             jobs = [
-                job for row in found if (job := await decide_again(conn, market, row, now, seed)) is not None
+                job
+                for row in found
+                if (job := await decide_again(conn, market, row, now, seed, full)) is not None
             ]
             return found[-1].id if len(found) == BATCH else None, jobs
 
@@ -92,23 +100,26 @@ async def _review(
         for job in jobs:
             dispatcher.start(market, job)
         released += len(jobs)
+        if not jobs and not to_the_end:
+            break
     return released
 
 
 async def decide_again(
-    conn: AsyncConnection, market: Market, row: TaskRow, now: int, seed: bytes
+    conn: AsyncConnection, market: Market, row: TaskRow, now: int, seed: bytes, full: set[int] | None = None
 ) -> Job | None:
     """Decide on a waiting task as of now and write what changed; the job to start where it was awarded.
 
-    A decision that changes nothing is not written to the log.
+    A decision that changes nothing is not written to the log. `full` are rows that tasks before it in the same pass
+    found full; those that this one finds full are added.
     """
     task = with_usual_output(market, task_from_values(row.id, orjson.loads(row.decided_as)))
     if row.complete_by is not None and row.complete_by <= now:
         await expire(conn, row, now)
         return None
-    refused: tuple[int, ...] = ()
+    full = set() if full is None else full
     for _ in range(TRIES):
-        book, inputs = market.keeper.book, inputs_for(market, task, refused)
+        book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full)))
         ids = AuctionIds(new_id("auc", now), task.id, now)
         decision = decide(task, book, inputs, now, auction_key(seed, ids.id))
         if decision.outcome != AWARDED:
@@ -117,8 +128,8 @@ async def decide_again(
         try:
             async with conn.begin_nested():
                 return await _release(conn, market, row, task, book, inputs, ids, decision)
-        except NoPlace as full:
-            refused = (*refused, full.row)
+        except NoPlace as found:
+            full.add(found.row)
         except InsufficientFunds:
             await void(conn, row, TaskState.EXPIRED, "insufficient_funds", now)
             return None

@@ -58,12 +58,12 @@ class Sweeps:
             self._reviewed_version = market.keeper.book.version
             await review_waiting(market, self._dispatcher)
         elif time.monotonic() - self._queue_reviewed > QUEUE_LOOK_S:
-            await self.freed()
+            self._queue_reviewed = time.monotonic()
+            await review_queued(market, self._dispatcher)
 
     async def freed(self) -> None:
-        """Decide again on what is queued: places were freed here, on another node, or by a new minute."""
-        self._queue_reviewed = time.monotonic()
-        await review_queued(self._market, self._dispatcher)
+        """Decide again on the head of the queue: places were freed here. Others' are found by looking."""
+        await review_queued(self._market, self._dispatcher, to_the_end=False)
 
     async def number_leaves(self) -> None:
         """Number committed log lines: a duty, so that one node does it."""

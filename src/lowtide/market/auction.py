@@ -19,7 +19,7 @@ AWARDED, HELD, QUEUED, UNFILLED = "awarded", "held", "queued", "unfilled"
 QUEUE_US = MINUTE_US
 """How long a task without a deadline waits for a bid, unless set otherwise."""
 NO_OFFERS = "no_offers"
-_OUTBID = np.int8(LossReason.OUTBID)
+_OUTBID = np.array(LossReason.OUTBID, dtype=np.int8)
 
 
 class Decision(NamedTuple):

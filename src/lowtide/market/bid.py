@@ -4,12 +4,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lowtide.market.book import Book
 from lowtide.market.columns import Bools, Columns, IntColumn, Ints, PriceColumns, StepColumns, full
 from lowtide.market.task import UNKNOWN_OUTPUT_TOKENS, Task
 from lowtide.values.money import MAX_TOKENS, MTOK, ceil_div
 
 PPM = 1_000_000
 BYTES_PER_TOKEN = 4
+# Arrays of no dimension, since NumPy takes longer to convert a plain int than to divide by it.
+_PPM, _PPM_LESS_1, _MTOK, _MTOK_LESS_1 = map(np.array, (PPM, PPM - 1, MTOK, MTOK - 1))
+_2, _3 = map(np.array, (2, 3))
 
 
 class Bids(NamedTuple):
@@ -65,8 +69,12 @@ def expected_output(task: Task, limit: IntColumn, verbosity_ppm: IntColumn) -> I
     return _least(_share(task.usual_output, verbosity_ppm), limit)
 
 
-def bids(task: Task, columns: Columns, prices: PriceColumns) -> Bids:
-    """Every row's bid. Rows without a price get figures too; eligibility says that they don't count."""
+def bids(task: Task, book: Book, prices: PriceColumns) -> Bids:
+    """Every row's bid. Rows without a price get figures too; eligibility says that they don't count.
+
+    ê is the same for all tasks of a type, so it is computed once a version.
+    """
+    columns = book.columns
     tokens = input_tokens(task, columns.token_ratio)
     most_of_all = most_tokens(task, columns)
     if most_of_all > MAX_TOKENS:
@@ -75,7 +83,10 @@ def bids(task: Task, columns: Columns, prices: PriceColumns) -> Bids:
     if most_of_all > MAX_TOKENS:
         most = _least(most, MAX_TOKENS)
     limit: IntColumn = columns.default_output if task.max_output is None else task.max_output
-    output = expected_output(task, limit, columns.verbosity)
+    output = book.remembered(
+        ("output", task.usual_output, task.max_output),
+        lambda: expected_output(task, limit, columns.verbosity),
+    )
     answers, longest = (output, limit) if task.n == 1 else (task.n * output, task.n * limit)
     cost, worst = tokens * prices.input, most * prices.worst_input
     of_output = answers * prices.output
@@ -85,8 +96,8 @@ def bids(task: Task, columns: Columns, prices: PriceColumns) -> Bids:
         if most_of_all > step.lowest:
             _pay(cost, step, tokens, answers, step.input, step.output)
             _pay(worst, step, most, longest, step.worst_input, step.worst_output)
-    cost += MTOK - 1
-    cost //= MTOK
+    cost += _MTOK_LESS_1
+    cost //= _MTOK
     if not (isinstance(prices.per_request, int) and prices.per_request == 0):
         cost += prices.per_request
     return Bids(cost, worst, prices.per_request, tokens, output, limit)
@@ -103,8 +114,10 @@ def _pay(
 
 def _five_quarters(tokens: IntColumn) -> IntColumn:
     """⌈1.25·tokens⌉, by a shift."""
-    more = tokens + 3
-    more >>= 2
+    if isinstance(tokens, int):
+        return ceil_div(5 * tokens, 4)
+    more: Ints = tokens + _3
+    more >>= _2
     more += tokens
     return more
 
@@ -124,8 +137,8 @@ def _share(amount: int, ppm: IntColumn) -> IntColumn:
     if isinstance(ppm, int):
         return ceil_div(amount * ppm, PPM)
     share = amount * ppm
-    share += PPM - 1
-    share //= PPM
+    share += _PPM_LESS_1
+    share //= _PPM
     return share
 
 

@@ -35,7 +35,7 @@ from lowtide.values.canonical import sha256
 T = TypeVar("T")
 GENERAL = ""
 _KEPT_PRICE_COLUMNS = 32
-_REMEMBERED = 256
+_REMEMBERED = 128
 _HASHED = 64
 """Bytes that a row adds to the digest's input: two SHA-256s."""
 
@@ -204,7 +204,7 @@ class Book:
         return outside
 
     def remembered(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """What follows from this version and the key alone, computed once. At most 256 keys stay."""
+        """What follows from this version and the key alone, computed once. At most 128 keys stay."""
         found: T | None = self._remembered.get(key)
         if found is None:
             if len(self._remembered) >= _REMEMBERED:

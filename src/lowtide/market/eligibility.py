@@ -101,7 +101,7 @@ def reasons(
     tested. `refused` are rows whose reservation failed.
     """
     limits, columns = task.constraints, book.columns
-    found = _standing(task, book, prices).copy()
+    found = _of_type(task, book, prices, bids).copy()
     if refused:
         rows = list(refused)
         found[rows] = np.maximum(found[rows], _WEIGHTS[LossReason.NO_CAPACITY])
@@ -109,12 +109,6 @@ def reasons(
     if most_tokens(task, columns) + longest > columns.least_context:
         exceeds = bids.input_tokens + bids.output_limit > columns.context_window
         _strike(found, exceeds, LossReason.CONTEXT_TOO_LONG)
-    if task.max_output is not None and task.max_output > columns.least_max_output:
-        _strike(found, task.max_output > columns.max_output, LossReason.OUTPUT_TOO_LONG)
-    if limits.max_latency_ms is not None:
-        takes_us = bids.expected_output * columns.us_per_token
-        takes_us += columns.first_token_p95_us
-        _strike(found, takes_us > 1_000 * limits.max_latency_ms, LossReason.TOO_SLOW)
     if limits.complete_by is not None:
         left_ms = (limits.complete_by - as_of) // 1_000
         _strike(found, completion_p99_ms(book, bids) > left_ms, LossReason.TOO_LATE)
@@ -127,7 +121,8 @@ Weights = NDArray[np.uint8]
 """Reasons while they are found: 256 − number, 0 for none. The first reason weighs most, and bytes are fast."""
 
 
-_WEIGHTS = {reason: np.uint8(256 - reason) for reason in LossReason if reason}
+# Arrays of no dimension, since NumPy takes longer to convert a scalar than to multiply by it.
+_WEIGHTS = {reason: np.array(256 - reason, dtype=np.uint8) for reason in LossReason if reason}
 
 
 def _strike(found: Weights, fails: NDArray[np.bool_] | bool, reason: LossReason) -> None:
@@ -141,10 +136,10 @@ def _strike(found: Weights, fails: NDArray[np.bool_] | bool, reason: LossReason)
         np.maximum(found, weights, out=found)
 
 
-def _standing(task: Task, book: Book, prices: PriceColumns) -> Weights:
-    """The reasons that hold for every task with these needs, lists and floor, whatever its size and budget."""
+def _of_type(task: Task, book: Book, prices: PriceColumns, bids: Bids) -> Weights:
+    """The reasons that hold for every task of this kind, whatever its size, budget and deadline."""
     limits = task.constraints
-    key = (
+    able = (
         prices.since,
         task.needs,
         task.lists,
@@ -154,10 +149,21 @@ def _standing(task: Task, book: Book, prices: PriceColumns) -> Weights:
         limits.min_quality_ppm,
         limits.z_ppm,
     )
-    return book.remembered(key, lambda: _found_standing(task, book, prices))
+
+    def found() -> Weights:
+        columns = book.columns
+        found = book.remembered(able, lambda: _of_needs(task, book, prices)).copy()
+        if task.max_output is not None and task.max_output > columns.least_max_output:
+            _strike(found, task.max_output > columns.max_output, LossReason.OUTPUT_TOO_LONG)
+        if limits.max_latency_ms is not None:
+            takes_us = bids.expected_output * columns.us_per_token + columns.first_token_p95_us
+            _strike(found, takes_us > 1_000 * limits.max_latency_ms, LossReason.TOO_SLOW)
+        return found
+
+    return book.remembered((able, task.usual_output, task.max_output, limits.max_latency_ms), found)
 
 
-def _found_standing(task: Task, book: Book, prices: PriceColumns) -> Weights:
+def _of_needs(task: Task, book: Book, prices: PriceColumns) -> Weights:
     columns, limits, needs = book.columns, task.constraints, task.needs
     found = np.negative(prices.unready).view(np.uint8)
     if not task.lists.empty:

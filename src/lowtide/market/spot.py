@@ -50,7 +50,7 @@ class Spot(NamedTuple):
 def clear(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes) -> Spot:
     """Cost, judge, score and rank every bid for a task at an instant (µs)."""
     prices = book.prices_at(as_of)
-    costs = bids(task, book.columns, prices)
+    costs = bids(task, book, prices)
     reason = reasons(task, book, prices, costs, as_of, inputs.refused)
     score = scores(task, book, costs, inputs.reference_cost_nano)
     least = reserve(task, book, score, reason)
@@ -58,7 +58,7 @@ def clear(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes
         reason[(score < least) & (reason == 0)] = LossReason.BELOW_RESERVE
     rows = best_rows(book, reason, score, auction_key, TOP)
     columns = map(score.item, rows), map(costs.expected.item, rows), costs.worst_of_rows(rows)
-    top = tuple(map(RankedBid._make, zip(rows, *columns, strict=True)))
+    top = tuple(map(RankedBid, rows, *columns))
     return Spot(prices, costs, reason, score, least, top)
 
 
@@ -71,15 +71,10 @@ def best_rows(book: Book, reason: Reasons, score: Ints, auction_key: bytes, coun
         ordered.partition(-count)
         best = (offered >= ordered[-count]).nonzero()[0]
         rows, offered = rows.take(best), offered.take(best)
-    values, ranked = offered.tolist(), rows.tolist()
-    if len(set(values)) == len(values):
-        order = sorted(range(len(ranked)), key=values.__getitem__, reverse=True)
-    else:
-        order = sorted(
-            range(len(ranked)),
-            key=lambda index: (-values[index], tie_hash(auction_key, book.rows[ranked[index]].offer.id)),
-        )
-    return [ranked[index] for index in order[:count]]
+    ranked = sorted(zip(offered.tolist(), rows.tolist(), strict=True), reverse=True)
+    if len({value for value, _ in ranked}) < len(ranked):
+        ranked.sort(key=lambda bid: (-bid[0], tie_hash(auction_key, book.rows[bid[1]].offer.id)))
+    return [row for _, row in ranked[:count]]
 
 
 def tie_hash(auction_key: bytes, offer_id: str) -> bytes:
