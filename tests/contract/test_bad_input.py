@@ -199,7 +199,7 @@ async def test_a_task_that_is_none_is_refused_by_its_pointer(market, path, field
 SELLERS = [
     ("/v1/providers", {"name": "p"}, "missing_field", "/base_url"),
     ("/v1/providers", {"name": "p p", "base_url": "https://a.example"}, "invalid_request", "/name"),
-    ("/v1/providers", {"name": "p", "base_url": "ftp://a.example"}, "invalid_request", "/base_url"),
+    ("/v1/providers", {"name": "p", "base_url": "ftp://a.example"}, "not_a_url", "/base_url"),
     (
         "/v1/providers",
         {"name": "p", "base_url": "https://a.example", "discount": 1},

@@ -1,5 +1,7 @@
 """What must happen by the clock. Each sweep asks the tables what is due; a timer only says when to look."""
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
@@ -30,7 +32,7 @@ class Sweeps:
         self._market, self._dispatcher, self._refresh = market, dispatcher, refresh
         self._reviewed_version = 0
         self._queue_reviewed = time.monotonic()
-        dispatcher.wake_when_freed(guarded("freed", self.freed))
+        dispatcher.wake_when_freed(logged("freed", self.freed))
 
     def ticks(self) -> dict[str, tuple[Callable[[], Awaitable[None]], float]]:
         """Each sweep and how often it looks."""
@@ -101,6 +103,18 @@ class Sweeps:
 
 def guarded(name: str, sweep: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
     """The sweep for a timer: a fault is logged once here, and the next tick tries again."""
+    safe = logged(name, sweep)
+
+    async def run() -> None:
+        # A timer that is shut down cancels its jobs, and would tell each as a failure.
+        with contextlib.suppress(asyncio.CancelledError):
+            await safe()
+
+    return run
+
+
+def logged(name: str, sweep: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """The sweep with its faults logged instead of raised."""
 
     async def run() -> None:
         try:

@@ -59,18 +59,13 @@ class Book:
     def __init__(self, version: int, rows: Iterable[Row], *, hashes: bytes | None = None) -> None:
         self.version = version
         self.rows: tuple[Row, ...] = tuple(rows)
-        self.row_of: dict[str, int] = {row.offer.id: number for number, row in enumerate(self.rows)}
-        self.row_of_key = {row.offer.key: number for number, row in enumerate(self.rows)}
+        self._number_rows()
         self.hashes = (
             hashes
             if hashes is not None
             else b"".join(row_hashes(number, row) for number, row in enumerate(self.rows))
         )
         self.columns: Columns = columns_of((row.offer, row.conditions) for row in self.rows)
-        self._provider_code: dict[str, int] = {}
-        self.provider_codes: Ints = np.array(
-            [self._code_of(row.offer.provider) for row in self.rows], dtype=np.int64
-        )
         self._edges = Edges.of((number, row.quotes) for number, row in enumerate(self.rows))
         self._domains = frozenset(name for row in self.rows for name, _, _ in row.conditions.quality)
         self._quality: KeptColumns[str, Row] = KeptColumns(2, _quality_values)
@@ -97,6 +92,7 @@ class Book:
     def with_rows(self, version: int, changes: Mapping[int, Row]) -> "Book":
         """The next version: these rows replaced, or appended where their number is new. Costs what changed.
 
+        What is kept of prices, quality and lists is carried over; a new offer makes the names be numbered anew.
         Raises ValueError where an appended row would leave a gap.
         """
         after = copy(self)
@@ -126,29 +122,26 @@ class Book:
 
     def _take_rows(self, before: "Book", changes: Mapping[int, Row]) -> None:
         rows, hashes = list(before.rows), bytearray(before.hashes)
-        codes = before.provider_codes.copy()
-        self._provider_code = dict(before._provider_code)
+        renamed = {n for n, row in changes.items() if n >= len(rows) or _names(rows[n]) != _names(row)}
         for number in sorted(changes):
-            row = changes[number]
             if number > len(rows):
                 raise ValueError(f"row {number} would leave a gap after row {len(rows) - 1}")
             if number == len(rows):
-                rows.append(row)
+                rows.append(changes[number])
                 hashes += bytes(_HASHED)
-                codes = np.append(codes, 0)
-            elif rows[number].offer.key != row.offer.key or rows[number].offer.id != row.offer.id:
-                self.row_of, self.row_of_key = dict(self.row_of), dict(self.row_of_key)
-                del self.row_of[rows[number].offer.id], self.row_of_key[rows[number].offer.key]
-            rows[number] = row
-            codes[number] = self._code_of(row.offer.provider)
-            hashes[number * _HASHED : (number + 1) * _HASHED] = row_hashes(number, row)
-            if self.row_of.get(row.offer.id) != number:
-                self.row_of = {**self.row_of, row.offer.id: number}
-                self.row_of_key = {**self.row_of_key, row.offer.key: number}
-        self.rows, self.hashes, self.provider_codes = tuple(rows), bytes(hashes), codes
+            rows[number] = changes[number]
+            hashes[number * _HASHED : (number + 1) * _HASHED] = row_hashes(number, changes[number])
+        self.rows, self.hashes = tuple(rows), bytes(hashes)
+        if renamed:
+            self._number_rows()
 
-    def _code_of(self, provider: str) -> int:
-        return self._provider_code.setdefault(provider, len(self._provider_code))
+    def _number_rows(self) -> None:
+        self.row_of: dict[str, int] = {row.offer.id: number for number, row in enumerate(self.rows)}
+        self.row_of_key = {row.offer.key: number for number, row in enumerate(self.rows)}
+        codes: dict[str, int] = {}
+        self.provider_codes: Ints = np.array(
+            [codes.setdefault(row.offer.provider, len(codes)) for row in self.rows], dtype=np.int64
+        )
 
     def prices_at(self, at: int) -> PriceColumns:
         """Effective prices at an instant (µs), kept until the next known step."""
@@ -224,6 +217,10 @@ def _differences(
         )
 
     return differ
+
+
+def _names(row: Row) -> tuple[object, ...]:
+    return row.offer.id, row.offer.key
 
 
 def _quality_values(domain: str, row: Row) -> tuple[int, ...]:

@@ -101,12 +101,13 @@ def bid_views(task: Task, book: Book, as_of: int, auction_key: bytes, decision: 
 
 
 def min_to_win(task: Task, decision: Decision, row: int) -> int | None:
-    """The bid (nano-USD) at which the row would have tied with the best other one, within the budget.
+    """The bid (nano-USD) at which the row would have tied with the best other one or the reserve, within the budget.
 
-    None where price is not what it lost on, where nothing decides the price, or where not even a free bid would do.
+    With neither it is the most that the budget admits. None where price is not what it lost on, where nothing decides
+    the price, or where not even a free bid would do.
     """
     spot = decision.spot
-    if LossReason(int(decision.reasons[row])) not in _PRICED or not spot.top:
+    if LossReason(int(decision.reasons[row])) not in _PRICED:
         return None
     others = [bid.score_nano for bid in spot.top if bid.row != row][:1]
     against = others if spot.reserve_nano is None else [*others, spot.reserve_nano]

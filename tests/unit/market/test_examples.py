@@ -39,6 +39,16 @@ def test_e1_a_loser_that_asks_its_min_to_win_ties_and_one_nano_less_wins(name):
         assert tied or result.winner == name
 
 
+def test_a_lone_bid_over_the_budget_hears_at_which_price_it_would_have_been_admitted():
+    result = decide(task(max_cost=10_000), book(D))
+    assert (result.outcome, result.min_to_win("D")) == ("unfilled", 10_000)
+
+
+def test_a_lone_bid_below_the_reserve_hears_at_which_price_it_would_have_met_it():
+    result = decide(task(value=10_000), book(D))
+    assert (result.loss_reason("D"), result.min_to_win("D")) == ("below_reserve", 9_500)
+
+
 def test_e2_alone_and_without_a_fallback_the_winner_takes_the_whole_budget():
     wanted = task(max_cost=10_000, min_quality=0.70)
     result = decide(wanted, book(A), rule="second_score")
