@@ -202,7 +202,7 @@ def _scheduler(sweeps: Sweeps) -> AsyncIOScheduler:
         timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1}
     )
     for name, (sweep, seconds) in sweeps.ticks().items():
-        scheduler.add_job(guarded(name, sweep), "interval", seconds=seconds, id=name)
+        scheduler.add_job(guarded(name, sweep), "interval", seconds=seconds, id=name, name=name)
     scheduler.start()
     return scheduler
 

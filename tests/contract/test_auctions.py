@@ -265,3 +265,18 @@ async def test_a_refused_post_leaves_its_key_free(service: Served):
     assert bad.status_code == 422
     good = await service.client.post("/v1/tasks", json={"input": HELLO}, headers=same("k"))
     assert good.status_code == 201
+
+
+async def test_a_repeated_post_of_a_key_tells_it_again_though_nothing_keeps_it(service: Served) -> None:
+    headers = {"Idempotency-Key": "make-a-key"}
+    made = [
+        (await service.client.post("/v1/keys", json={"role": "requester"}, headers=headers)).json()
+        for _ in range(2)
+    ]
+    assert made[0] == made[1]
+    async with client_of(service.url, made[0]["key"]) as client:
+        assert (await client.get("/v1/tasks")).status_code == 200
+    async with service.running.market.database.read() as conn:
+        for table in ("idempotency_keys", "api_keys"):
+            rows = (await conn.exec_driver_sql(f"select * from {table}")).all()
+            assert made[0]["key"] not in repr(rows)

@@ -369,6 +369,43 @@ async def test_a_credit_line_is_never_overdrawn_by_tasks_posted_at_once(service:
     assert sorted(a.status_code for a in answers) == [201] * 3 + [402] * 7
 
 
+async def test_a_next_bid_that_the_account_cannot_carry_ends_the_task_and_voids_its_money(service: Served):
+    await service.offer("cheap", "1")
+    await service.offer("dear", "100")
+    service.upstreams.fail("cheap", Fault("server_error"))
+    body = {"input": HELLO | {"max_output_tokens": 100}}
+    worst = (await service.client.post("/v1/tasks/estimate", json=body)).json()["now"]["worst_usd"]
+    opened = await service.client.post("/v1/accounts", json={"name": "thin", "credit_limit_usd": worst})
+    async with await service.key("requester", account_id=opened.json()["id"]) as client:
+        task = await service.post(client=client, wait_s=5, **body)
+    assert (task["state"], task["reason"]) == ("failed", "server_error")
+    assert service.upstreams.seen("dear").calls == 0
+    account = await service.account(opened.json()["id"])
+    assert (account["authorized_usd"], account["spent_usd"]) == ("0", "0")
+    assert account["available_usd"] == worst
+
+
+async def test_cancels_that_race_with_answers_leave_the_books_in_balance(service: Served):
+    offer = await service.offer(capacity={"concurrency": 10})
+    service.upstreams.fail("sim", Fault("slow_first_token", delay_s=0.05))
+    posted = await asyncio.gather(*(service.post() for _ in range(20)))
+
+    async def cancel(number: int, task_id: str) -> int:
+        await asyncio.sleep(number * 0.01)
+        return (await service.client.delete(f"/v1/tasks/{task_id}")).status_code
+
+    statuses = await asyncio.gather(*(cancel(n, task["id"]) for n, task in enumerate(posted)))
+    ended = [await service.final(task["id"]) for task in posted]
+    assert set(statuses) <= {200, 409}
+    expected = ["cancelled" if status == 200 else "succeeded" for status in statuses]
+    assert [task["state"] for task in ended] == expected
+    account, balances = await service.account(), await service.balances()
+    assert nano(account["spent_usd"]) == sum(nano(task["receipt"]["paid_usd"]) for task in ended)
+    assert account["authorized_usd"] == "0"
+    assert sum(balances.values()) == 0
+    assert await service.in_flight(offer) == 0
+
+
 async def test_a_requester_sees_its_own_accounts_tasks_only(service: Served):
     await service.offer()
     account = (
@@ -422,3 +459,11 @@ async def test_a_fallback_that_settles_through_the_market_is_refused(service: Se
     offer = await service.offer(settles=True)
     refused = await service.client.post("/v1/tasks", json={"input": HELLO, "objective": {"fallback": offer}})
     assert (refused.status_code, refused.json()["code"]) == (422, "fallback_settles")
+
+
+async def test_a_refused_key_is_not_tried_again_at_the_same_offer(service: Served) -> None:
+    await service.offer()
+    service.upstreams.fail("sim", Fault("unauthorized"))
+    task = await service.done()
+    assert (task["state"], task["reason"]) == ("failed", "refused_credential")
+    assert len(task["attempts"]) == 1

@@ -6,7 +6,7 @@ import socket
 import sqlite3
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,8 @@ NODE = Path(__file__).with_name("node.py")
 FINAL = {"succeeded", "failed", "expired", "cancelled", "unfilled"}
 STEP_S = 2
 PLACES = 8
+LIVES_A_BATCH = 10
+"""New tasks come every so many lives; in each life those of the present batch are posted again."""
 
 
 class Node:
@@ -141,11 +143,11 @@ async def one_life(node: Node, name: str, count: int, ids: dict[int, str], until
         return
 
 
-async def all_final(node: Node, ids: dict[int, str], within_s: float) -> list[dict[str, Any]]:
+async def all_final(node: Node, ids: list[str], within_s: float) -> list[dict[str, Any]]:
     """Every task in its final state."""
     ends, found = time.monotonic() + within_s, []
     async with node.client() as client:
-        for task_id in ids.values():
+        for task_id in ids:
             while (task := (await client.get(f"/v1/tasks/{task_id}")).json())["state"] not in FINAL:
                 assert time.monotonic() < ends, f"{task_id} is still {task['state']} ({task['reason']})"
                 await asyncio.sleep(0.05)
@@ -173,7 +175,8 @@ async def killed_market(
     folder: Path, seed: int, kills: int, count: int
 ) -> AsyncIterator[tuple[Node, Upstreams, list[dict[str, Any]]]]:
     """A market that was killed so often at seeded moments, and all its tasks once they are final."""
-    random, node, ids = Random(seed), Node(folder / "market.db"), dict[int, str]()
+    random, node = Random(seed), Node(folder / "market.db")
+    ids: defaultdict[int, dict[int, str]] = defaultdict(dict)
     upstreams = Upstreams(output_tokens=lambda _body: 30)
     upstreams.fail("sim", Fault("slow_first_token", delay_s=0.2))
     async with serving(upstreams) as upstream_url:
@@ -181,16 +184,17 @@ async def killed_market(
             await node.start()
             await list_offer(node, upstream_url, lasting_s=60 + 8 * kills)
             for life in range(kills):
-                batch = life // 10  # new tasks every ten lives, the last ones posted again in each
-                mine = {n - batch * count: i for n, i in ids.items() if n >= batch * count}
-                await one_life(node, f"{seed}-{batch}", count, mine, random.uniform(0.02, 1.2))
-                ids |= {batch * count + number: task_id for number, task_id in mine.items()}
+                batch = life // LIVES_A_BATCH
+                await one_life(node, f"{seed}-{batch}", count, ids[batch], random.uniform(0.02, 1.2))
                 await node.start()
-            batch = max(0, kills - 1) // 10
-            mine = {n - batch * count: i for n, i in ids.items() if n >= batch * count}
-            await post_all(node, f"{seed}-{batch}", count, mine)
-            ids |= {batch * count + number: task_id for number, task_id in mine.items()}
-            yield node, upstreams, await all_final(node, ids, 60)
+            # Once more for all: a task may stand whose answer died with the node.
+            for batch in range(max(1, -(-kills // LIVES_A_BATCH))):
+                await post_all(node, f"{seed}-{batch}", count, ids[batch])
+            yield (
+                node,
+                upstreams,
+                await all_final(node, [task for batch in ids.values() for task in batch.values()], 60),
+            )
         finally:
             await node.stop()
 

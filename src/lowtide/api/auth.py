@@ -1,7 +1,9 @@
 """Who asks: bearer keys, their roles, and what a key may see."""
 
 import hashlib
+import hmac
 import secrets
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,6 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from lowtide.api.context import market_of
 from lowtide.exchange.market import Market
+from lowtide.exchange.order import Claim
 from lowtide.store import accounts
 from lowtide.store.tables import ApiKey
 from lowtide.values.errors import Forbidden, Unauthorized
@@ -50,6 +53,12 @@ class Principal:
 def new_key() -> str:
     """A fresh key: 256 random bits."""
     return PREFIX + secrets.token_urlsafe(32)
+
+
+def derived_key(bearer: str, claim: Claim) -> str:
+    """The key that a claim makes: whoever repeats the request with the same bearer gets it again, and nothing keeps it."""
+    digest = hmac.digest(bearer.encode(), f"key {claim.key} {claim.request_hash}".encode(), "sha256")
+    return PREFIX + urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def key_hash(key: str) -> str:

@@ -25,11 +25,17 @@ class Once:
         self.claim = claim
 
     async def answer(
-        self, make: Callable[[], Awaitable[Any]], again: Callable[[str], Awaitable[Any]], status: int = 201
+        self,
+        make: Callable[[], Awaitable[Any]],
+        again: Callable[[str], Awaitable[Any]],
+        status: int = 201,
+        *,
+        secret: bool = False,
     ) -> Response:
         """What `make` gives, as JSON, kept for repeats; for a repeat the answer kept.
 
-        `again(resource id)` renders what was made where the answer to the first call was never kept (a crash).
+        `again(resource id)` renders what was made where the answer to the first call was never kept: after a crash,
+        and for an answer that holds a `secret`, which is told once.
         """
         claim = self.claim
         if claim is None:
@@ -38,7 +44,7 @@ class Once:
             before = await idempotency.get(conn, claim.principal, claim.key)
         if before is None:
             body = await make()
-            return await self._keep(claim, body, status)
+            return _json(body, status) if secret else await self._keep(claim, body, status)
         if before.request_hash != claim.request_hash:
             raise Conflict(
                 "This Idempotency-Key was used with another body. Use a new key for a new request.",
@@ -51,7 +57,8 @@ class Once:
                 media_type="application/json",
                 headers={"Idempotency-Replayed": "true"},
             )
-        return await self._keep(claim, await again(before.resource_id), status)
+        made = await again(before.resource_id)
+        return _json(made, status) if secret else await self._keep(claim, made, status)
 
     async def _keep(self, claim: Claim, body: Any, status: int) -> Response:
         text = orjson.dumps(body).decode()

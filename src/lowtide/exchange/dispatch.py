@@ -19,6 +19,8 @@ from lowtide.values.errors import MarketError
 from lowtide.wire.call import Answer, Call, CallFailed, Failure, FailureKind
 
 SIMULATOR_SCHEME = "simulator:"
+LASTING = frozenset({FailureKind.REFUSED_CREDENTIAL, FailureKind.MODEL_MISSING, FailureKind.CONTEXT_TOO_LONG})
+"""Failures of an offer that a second call of it would only repeat."""
 FREED_PAUSE_S = 0.02
 """Ends that come this close together wake the queue once."""
 _log = structlog.get_logger()
@@ -35,7 +37,8 @@ class Job:
     attempt: Started
     max_attempts: int
     step: int = 0
-    failures: list[Failure] = field(default_factory=list)
+    hopeless: set[int] = field(default_factory=set)
+    """Rows that failed in a way that another try will not mend."""
 
     def time_left_s(self, now: int) -> float | None:
         """Seconds to the deadline, or None where there is none."""
@@ -125,7 +128,8 @@ async def carry(market: Market, job: Job) -> None:
         except Exception as fault:
             failure = _sorted(job, fault)
             spent = Settlement(job.row, job.task, job.attempt, _took(began))
-            job.failures.append(failure)
+            if failure.kind in LASTING:
+                job.hopeless.add(job.attempt.candidate.row)
             if not await _next(market, job, spent, failure):
                 return
         else:
@@ -156,6 +160,8 @@ async def _next(market: Market, job: Job, spent: Settlement, failure: Failure) -
             return False
         paused_s = 0.0
         for _ in range(len(job.ladder)):
+            if not _skip_hopeless(job):
+                break
             pause_s = _pause_s(market, job, failure)
             upcoming = _after(job, spent, paused_s + pause_s)
             if upcoming is None:
@@ -178,6 +184,15 @@ async def _next(market: Market, job: Job, spent: Settlement, failure: Failure) -
         _log.warning("no_further_attempt", task_id=job.row.id, code=fault.code)
         await settle_exhausted(market, spent, failure)
     return False
+
+
+def _skip_hopeless(job: Job) -> bool:
+    """Step over bids that another try will not mend; False where no other is left."""
+    if all(candidate.row in job.hopeless for candidate in job.ladder):
+        return False
+    while job.ladder[(job.step + 1) % len(job.ladder)].row in job.hopeless:
+        job.step += 1
+    return True
 
 
 def _after(job: Job, spent: Settlement, pause_s: float) -> Candidate | None:

@@ -1,15 +1,16 @@
 """Recovery: what a dead node left running is taken over; an attempt without an answer is settled as unknown."""
 
+import orjson
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import dumped
 from lowtide.exchange.dispatch import Dispatcher, Job
-from lowtide.exchange.expire import expire
+from lowtide.exchange.expire import expire, void
 from lowtide.exchange.market import Market
 from lowtide.exchange.release import decide_again
 from lowtide.ledger.entries import OVERRUN
-from lowtide.market.states import AttemptState
+from lowtide.market.states import AttemptState, TaskState
 from lowtide.store import attempts, capacity, duties, events, money, tasks
 from lowtide.store.tables import TaskRow
 from lowtide.values.instants import SECOND_US
@@ -86,5 +87,8 @@ async def _take_over(
             )
     if row.complete_by is not None and row.complete_by <= now:
         await expire(conn, row, now)
+        return None
+    if row.attempts >= int(orjson.loads(row.posted).get("max_attempts") or market.rules.max_attempts):
+        await void(conn, row, TaskState.FAILED, "attempts_used_up", now)
         return None
     return await decide_again(conn, market, row, now, seed)

@@ -1,10 +1,12 @@
 """Money: integer nano-USD inside, decimal strings in USD at the edge. Never a float."""
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 
 from lowtide.values.errors import BadMoney
 
 NANO = 1_000_000_000
+_EXACT = Context(prec=40, traps=[Inexact])
+_ONE_NANO = Decimal("1e-9")
 MTOK = 1_000_000
 MAX_UNIT_PRICE_NANO = 1_000 * NANO
 """The dearest unit price taken: $1,000 per million tokens (MARKET.md section 2)."""
@@ -27,11 +29,12 @@ def nano(usd: str | int | Decimal) -> int:
         raise BadMoney("not_a_number", f'{usd!r} is not a finite number. Send a string such as "0.25".')
     if abs(amount) > 10**15:
         raise BadMoney("out_of_range", f"{usd!r} USD is beyond anything this market trades.")
-    scaled = amount * NANO
-    whole = int(scaled)
-    if whole != scaled:
-        raise BadMoney("too_precise", f"{usd!r} USD is finer than one nano-USD. Send at most 9 decimals.")
-    return whole
+    try:
+        return int(_EXACT.quantize(amount, _ONE_NANO).scaleb(9, _EXACT))
+    except Inexact:
+        raise BadMoney(
+            "too_precise", f"{usd!r} USD is finer than one nano-USD. Send at most 9 decimals."
+        ) from None
 
 
 def usd(amount_nano: int) -> str:

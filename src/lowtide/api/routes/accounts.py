@@ -3,11 +3,11 @@
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.api import views
-from lowtide.api.auth import AnyRole, Operator, key_hash, new_key
+from lowtide.api.auth import AnyRole, Operator, derived_key, key_hash, new_key
 from lowtide.api.bodies import NewAccount, NewKey
 from lowtide.api.context import TheMarket
 from lowtide.api.idempotent import TheClaim
@@ -70,8 +70,10 @@ async def read_account(account_id: str, market: TheMarket, who: AnyRole) -> dict
 
 
 @router.post("/keys", status_code=201, summary="Make a key")
-async def make_key(body: NewKey, market: TheMarket, _who: Operator, once: TheClaim) -> Response:
-    """The secret is in this answer and nowhere else."""
+async def make_key(
+    request: Request, body: NewKey, market: TheMarket, _who: Operator, once: TheClaim
+) -> Response:
+    """The secret is in this answer and nowhere else; a repeat under the same Idempotency-Key makes it anew."""
     now = market.now()
     if body.role == "provider" and body.provider_id is None:
         raise InvalidRequest(
@@ -86,7 +88,8 @@ async def make_key(body: NewKey, market: TheMarket, _who: Operator, once: TheCla
             raise NotFound(
                 f"No provider {body.provider_id}. List them with GET /v1/providers.", code="unknown_provider"
             )
-    secret = new_key()
+    bearer = request.headers.get("authorization", "").partition(" ")[2]
+    secret = new_key() if once.claim is None else derived_key(bearer, once.claim)
 
     async def make() -> dict[str, Any]:
         row = key_row(body, secret, now)
@@ -99,9 +102,9 @@ async def make_key(body: NewKey, market: TheMarket, _who: Operator, once: TheCla
         return views.key(row, secret)
 
     async def again(key_id: str) -> dict[str, Any]:
-        return await _shown(market, key_id)
+        return await _shown(market, key_id, secret)
 
-    return await once.answer(make, again)
+    return await once.answer(make, again, secret=True)
 
 
 @router.get("/keys", summary="List keys")
@@ -122,12 +125,12 @@ async def revoke_key(key_id: str, market: TheMarket, _who: Operator) -> dict[str
     return await _shown(market, key_id)
 
 
-async def _shown(market: TheMarket, key_id: str) -> dict[str, Any]:
+async def _shown(market: TheMarket, key_id: str, secret: str | None = None) -> dict[str, Any]:
     async with market.database.read() as conn:
         row = await accounts.get_key(conn, key_id)
     if row is None:
         raise NotFound(f"No key {key_id}.")
-    return views.key(row)
+    return views.key(row, secret)
 
 
 def key_row(body: NewKey, secret: str, now: int) -> ApiKey:
