@@ -1,6 +1,7 @@
 """The book: an immutable, versioned snapshot of all offers with their quotes and conditions, held as arrays."""
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ from lowtide.values.canonical import sha256
 
 T = TypeVar("T")
 GENERAL = ""
-_KEPT_PRICE_COLUMNS = 32
+_KEPT_PRICES = 1_000_000
+"""Prices kept at most, over all instants that were asked for: a decision to wait looks at every step ahead."""
 _REMEMBERED = 128
 _HASHED = 64
 """Bytes that a row adds to the digest's input: two SHA-256s."""
@@ -72,6 +74,7 @@ class Book:
         self._barred: KeptColumns[Lists, Row] = KeptColumns(1, _barred_value)
         self._outside: KeptColumns[tuple[str, ...], Row] = KeptColumns(1, _outside_value)
         self._prices: list[PriceColumns] = []
+        """By the instant from which they hold."""
         self._last_prices: tuple[PriceColumns, frozenset[int]] | None = None
         self._clear()
 
@@ -115,7 +118,7 @@ class Book:
             after._edges = self._edges.replaced({number: changes[number].quotes for number in priced})
             after._prices = []
             if self._prices:
-                after._last_prices = (self._prices[-1], priced)
+                after._last_prices = (self._prices[0], priced)
             elif self._last_prices is not None:
                 after._last_prices = (self._last_prices[0], self._last_prices[1] | priced)
         return after
@@ -145,29 +148,23 @@ class Book:
 
     def prices_at(self, at: int) -> PriceColumns:
         """Effective prices at an instant (µs), kept until the next known step."""
-        for kept in self._prices:
-            if kept.since <= at and (kept.until is None or at < kept.until):
-                return kept
+        position = bisect_right(self._prices, at, key=_since)
+        before = self._prices[position - 1] if position else None
+        if before is not None and (before.until is None or at < before.until):
+            return before
+        stale = frozenset[int]()
         since, until = self._edges.around(at)
-        before, stale = self._nearest_before(since)
+        if before is None and self._last_prices is not None and self._last_prices[0].since <= since:
+            before, stale = self._last_prices
         numbers: Iterable[int] = range(len(self))
         if before is not None:
             numbers = sorted(stale | self._edges.rows_between(before.since, at))
         entries = ((number, self.rows[number].offer, self.rows[number].quotes) for number in numbers)
         columns = price_columns(len(self), entries, (since, until), at, before)
-        self._prices.append(columns)
-        if len(self._prices) > _KEPT_PRICE_COLUMNS:
-            self._prices.pop(0)
+        self._prices.insert(position, columns)
+        if len(self._prices) * len(self) > _KEPT_PRICES:
+            del self._prices[0 if position else -1]
         return columns
-
-    def _nearest_before(self, since: int) -> tuple[PriceColumns | None, set[int]]:
-        """Prices known of an earlier instant, to start from, and the rows for which they may not hold."""
-        earlier = [kept for kept in self._prices if kept.since <= since]
-        if earlier:
-            return max(earlier, key=lambda kept: kept.since), set()
-        if self._last_prices is not None and self._last_prices[0].since <= since:
-            return self._last_prices[0], set(self._last_prices[1])
-        return None, set()
 
     def steps_between(self, after: int, upto: int) -> list[int]:
         """Known instants in `(after, upto]` at which some effective price may change, in order."""
@@ -285,3 +282,7 @@ def book_from_lines(version: int, lines: Iterable[tuple[int, str, bytes]]) -> Bo
     rows = [Row(*offers[number], conditions[number]) for number in range(len(offers))]
     digest_input = b"".join(hashes[number, CONDITIONS] + hashes[number, ROW] for number in range(len(rows)))
     return Book(version, rows, hashes=digest_input)
+
+
+def _since(prices: PriceColumns) -> int:
+    return prices.since
