@@ -185,7 +185,7 @@ def auction(seen: Reviewed) -> dict[str, Any]:
         "clearing_price_usd": money(record["price"]),
         "deferral": _deferral(record["deferral"], seen.book),
         "thin": bool(record["thin"]),
-        "explanation": explanation(again.task, seen.book, again.decision),
+        "explanation": explanation(again.task, seen.book, again.decision, again.ids.as_of, again.key),
         "bids": [bid(view, again.decision, seen.book, again.task) for view in views],
         "replay": replay(seen),
         "leaf_index": seen.line.leaf_index,
@@ -282,7 +282,7 @@ def estimate(found: Estimate) -> dict[str, Any]:
         "outcome": found.posted.outcome,
         "now": _estimated(found, found.at_once),
         "held": _planned(found),
-        "explanation": explanation(found.task, found.book, found.posted),
+        "explanation": explanation(found.task, found.book, found.posted, found.as_of, found.key),
     }
 
 

@@ -7,8 +7,10 @@ import typer
 
 
 def demo(
-    tickets: Annotated[int, typer.Option(min=10, max=100_000, help="How many tickets the day has.")] = 1_000,
-    seed: Annotated[int, typer.Option(help="Another seed is another day.")] = 7,
+    tickets: Annotated[
+        int | None, typer.Option(min=10, max=100_000, help="How many tickets the day has; 1000 unless said.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed is another day; 7 unless said.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a demo that was stopped.")] = False,
     folder: Annotated[Path, typer.Option(help="Where the demo's database stands.")] = Path("var/demo"),
 ) -> None:
@@ -22,4 +24,7 @@ def demo(
 
     from lowtide.demo.run import run_demo
 
-    asyncio.run(run_demo(folder, tickets=tickets, seed=seed, resume=resume, console=Console(highlight=False)))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=110)
+    asyncio.run(run_demo(folder, tickets=tickets, seed=seed, resume=resume, console=console))

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lowtide.demo.bills import Bill
+from lowtide.demo.say import counted, program
 from lowtide.exchange.market import Market
 from lowtide.exchange.review import review
 from lowtide.market.explain import explanation
@@ -69,10 +70,8 @@ def _example(examples: dict[str, TaskRow], row: TaskRow) -> None:
 
 def print_bills(console: Console, top: str, bills: Sequence[Bill], finished: Finished) -> None:
     """The bills side by side, each against the first."""
-    table = Table(
-        title=f"The day's bill, decided again by the same core (top model: {top})",
-        title_justify="left",
-    )
+    console.print(f"The day's bill, decided again by the same core (the top model is {top}):")
+    table = Table()
     for name, justify in (
         ("strategy", "left"),
         ("bill", "right"),
@@ -87,7 +86,7 @@ def print_bills(console: Console, top: str, bills: Sequence[Bill], finished: Fin
         table.add_row(bill.name, dollars(bill.total_nano), saved, str(bill.waited), str(bill.unserved))
     console.print(table)
     held = finished.counts.get("held", 0)
-    rest = f"; {held} held tickets are still to come" if held else ""
+    rest = f"; {counted(held, 'held ticket')} still to come" if held else ""
     console.print(
         f"Paid so far by the receipts {dollars(finished.paid_nano)}, and by the ledger "
         f"{dollars(finished.captured_nano)}{rest}."
@@ -113,11 +112,12 @@ async def print_auctions(console: Console, market: Market, finished: Finished) -
         if row.auction_id is None:
             continue
         seen = await review(market, row.auction_id)
-        text = explanation(seen.replayed.task, seen.book, seen.replayed.decision)
+        again = seen.replayed
+        text = explanation(again.task, seen.book, again.decision, again.ids.as_of, again.key)
         console.print(f"\n  {row.task_type}, {row.state}: {text}", highlight=False)
+        if row.hold and row.state == "succeeded":
+            console.print(f"  At arrival: {orjson.loads(row.hold)['reason']}", highlight=False)
+        console.print(f"  Decided again from its record: {'identical' if again.identical else 'DIFFERENT'}.")
         console.print(
-            f"  Decided again from its record: {'identical' if seen.replayed.identical else 'DIFFERENT'}."
-        )
-        console.print(
-            f"  lowtide auctions show {row.auction_id}", style="bold", highlight=False, soft_wrap=True
+            f"  {program()} auctions show {row.auction_id}", style="bold", highlight=False, soft_wrap=True
         )

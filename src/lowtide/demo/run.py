@@ -9,11 +9,12 @@ import httpx
 from rich.console import Console
 
 from lowtide.api.server import create_api
-from lowtide.app import Running, attach, read_settings, running_market
+from lowtide.app import attach, read_settings, running_market
 from lowtide.demo.bills import four_bills
 from lowtide.demo.day import AnswerLengths, Day
 from lowtide.demo.plan import Plan, clean, database_file, keep_plan, kept_plan, new_plan
 from lowtide.demo.report import print_auctions, print_bills, print_outcomes, read_finished
+from lowtide.demo.say import say_next, say_resumed, say_start
 from lowtide.demo.sellers import register_sellers
 from lowtide.simulate.clock import SteppedClock
 from lowtide.simulate.models import load_simulated_models
@@ -22,17 +23,31 @@ from lowtide.simulate.upstream import Upstreams
 from lowtide.store import migrate, tasks
 from lowtide.store.database import Database
 from lowtide.values.clock import SystemClock
+from lowtide.values.errors import SetupError
 from lowtide.values.instants import instant
 
+TICKETS = 1_000
+SEED = 7
 
-async def run_demo(folder: Path, *, tickets: int, seed: int, resume: bool, console: Console) -> None:
-    """Play a day in `folder`. Raises SetupError where there is nothing to resume or the folder is in use."""
+
+async def run_demo(
+    folder: Path, *, tickets: int | None, seed: int | None, resume: bool, console: Console
+) -> None:
+    """Play a day in `folder`.
+
+    Raises SetupError where there is nothing to resume, where another day is asked for than the one to resume, and
+    where the folder is in use.
+    """
     began = time.monotonic()
     if resume:
         plan = kept_plan(folder)
+        if (tickets or plan.tickets, seed or plan.seed) != (plan.tickets, plan.seed):
+            raise SetupError(
+                f"The demo to resume has {plan.tickets} tickets and seed {plan.seed}. Leave --tickets and --seed out."
+            )
     else:
         clean(folder)
-        plan = new_plan(SystemClock().now(), seed, tickets)
+        plan = new_plan(SystemClock().now(), SEED if seed is None else seed, tickets or TICKETS)
         keep_plan(folder, plan)
     settings = read_settings(
         database_url=f"sqlite:///{database_file(folder)}", operator_key=plan.operator_key
@@ -52,18 +67,22 @@ async def run_demo(folder: Path, *, tickets: int, seed: int, resume: bool, conso
                 base_url=url, headers={"Authorization": f"Bearer {plan.operator_key}"}, timeout=30
             ) as client,
         ):
-            offers = len(running.market.keeper.book) or await register_sellers(
-                running.market, load_simulated_models(settings.config / "demo" / "models.toml"), plan.zone
-            )
-            _say_start(console, plan, url, offers, running, resume=resume)
-            await Day(running, clock, client, plan).play(day, _progress(console, plan, clock, began))
+            models = load_simulated_models(settings.config / "demo" / "models.toml")
+            await register_sellers(running.market, models, plan.zone)
+            async with running.market.database.read() as conn:
+                # Tickets are posted one after the other, so the first ones are those that stand.
+                posted = await tasks.count_tasks(conn)
+            say_start(console, plan, url, models)
+            if resume:
+                say_resumed(console, plan, posted, running.recovered)
+            await Day(running, clock, client, plan).play(day[posted:], _progress(console, plan, clock, began))
         finished = await read_finished(running.market)
         top, bills = await four_bills(running.market, day)
         console.print(f"\nThe day was played in {time.monotonic() - began:.0f} s.\n")
         print_outcomes(console, finished)
         print_bills(console, top, bills, finished)
         await print_auctions(console, running.market, finished)
-        _say_next(console, plan, finished.counts)
+        say_next(console, plan, folder, finished.counts)
 
 
 async def _instant_reached(plan: Plan, database_url: str, *, resume: bool) -> datetime:
@@ -97,30 +116,3 @@ def _progress(
         )
 
     return tell
-
-
-def _say_start(
-    console: Console, plan: Plan, url: str, offers: int, running: Running, *, resume: bool
-) -> None:
-    if resume:
-        console.print(
-            f"Going on with the demo; {running.recovered} tasks were taken over from before the stop."
-        )
-    console.print(
-        f"A market at {url} with {offers} offers: real models at their catalog prices, served by simulators."
-    )
-    console.print(
-        f"The desk stands where it is {plan.ends:%H:%M} now ({plan.zone}); its day of {plan.tickets} tickets ends now. "
-        "Half of them may wait until 08:00.\n"
-    )
-
-
-def _say_next(console: Console, plan: Plan, counts: Mapping[str, int]) -> None:
-    console.print(
-        "\nGo on with this market (its simulators come up with it"
-        + (f", and its {counts['held']} holds go on)" if counts.get("held") else ")")
-        + ":"
-    )
-    console.print("  make serve", style="bold", highlight=False)
-    console.print(f"  export LOWTIDE_KEY={plan.operator_key}", style="bold", highlight=False, soft_wrap=True)
-    console.print("  .venv/bin/lowtide auctions list", style="bold", highlight=False)

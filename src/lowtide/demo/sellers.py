@@ -10,6 +10,7 @@ from lowtide.market.offer import Offer
 from lowtide.market.quote import Quote, effective_quote
 from lowtide.market.tariff import expand
 from lowtide.simulate.models import SimulatedModel
+from lowtide.store import offers, providers
 from lowtide.store.tables import Provider
 from lowtide.values.errors import SetupError
 from lowtide.values.instants import DAY_US
@@ -19,29 +20,41 @@ HORIZON_US = 7 * DAY_US
 
 
 async def register_sellers(market: Market, models: Sequence[SimulatedModel], zone: str) -> int:
-    """Register providers, offers and quotes from now on; how many offers. Night tariffs run on the desk's clock."""
+    """See that providers, offers and quotes stand, whatever an earlier start got done; how many offers.
+
+    Night tariffs run on the desk's clock.
+    """
     now = market.now()
-    providers: dict[str, Provider] = {}
     pushed: list[Pushed] = []
     for model in models:
-        if model.provider not in providers:
-            providers[model.provider] = await register_provider(
-                market,
-                {
-                    "name": model.provider + SUFFIX,
-                    "wire": "openai",
-                    "base_url": f"simulator:{model.provider}",
-                    "simulated": True,
-                    "source": "demo",
-                },
-            )
-        row, _ = await register_offer(market, providers[model.provider], _offer(model))
-        pushed += [
-            Pushed(row.id, quote.prices, quote.valid_from, quote.valid_until, 1)
-            for quote in quotes_of(model, now, zone)
-        ]
-    await push_quotes(market, pushed)
+        provider = await _provider(market, model.provider)
+        async with market.database.read() as conn:
+            row = await offers.offer_by_key(conn, provider.id, model.upstream_model, "standard")
+        if row is None:
+            row, _ = await register_offer(market, provider, _offer(model))
+        if row.price_source is None:
+            pushed += [
+                Pushed(row.id, quote.prices, quote.valid_from, quote.valid_until, 1)
+                for quote in quotes_of(model, now, zone)
+            ]
+    if pushed:
+        await push_quotes(market, pushed)
     return len(models)
+
+
+async def _provider(market: Market, name: str) -> Provider:
+    async with market.database.read() as conn:
+        known = await providers.provider_by_name(conn, name + SUFFIX)
+    return known or await register_provider(
+        market,
+        {
+            "name": name + SUFFIX,
+            "wire": "openai",
+            "base_url": f"simulator:{name}",
+            "simulated": True,
+            "source": "demo",
+        },
+    )
 
 
 def quotes_of(model: SimulatedModel, now: int, zone: str) -> tuple[Quote, ...]:

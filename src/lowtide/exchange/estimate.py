@@ -18,6 +18,7 @@ class Estimate:
     task: Task
     book: Book
     as_of: int
+    key: bytes
     posted: Decision
     at_once: Decision
 
@@ -32,5 +33,5 @@ async def estimate(market: Market, task: Task) -> Estimate:
     key = auction_key(await market.seeds.at(now), task.id)
     impatient = replace(task, constraints=replace(task.constraints, complete_by=None))
     return Estimate(
-        task, book, now, decide(task, book, inputs, now, key), decide(impatient, book, inputs, now, key)
+        task, book, now, key, decide(task, book, inputs, now, key), decide(impatient, book, inputs, now, key)
     )

@@ -6,7 +6,7 @@ from lowtide.market.auction import AWARDED, HELD, NO_OFFERS, QUEUED, Decision
 from lowtide.market.bid import input_tokens
 from lowtide.market.book import GENERAL, Book, quality_in
 from lowtide.market.columns import full
-from lowtide.market.deferral.known import Deferral
+from lowtide.market.deferral.known import Deferral, slot_after_latest_start
 from lowtide.market.eligibility import LossReason, answer_ms, completion_p99_ms
 from lowtide.market.offer import Offer
 from lowtide.market.quote import Prices
@@ -124,8 +124,8 @@ def min_to_win(task: Task, decision: Decision, row: int) -> int | None:
     return price if price >= 0 else None
 
 
-def explanation(task: Task, book: Book, decision: Decision) -> str:
-    """One or two sentences that say why it ended so."""
+def explanation(task: Task, book: Book, decision: Decision, as_of: int, auction_key: bytes) -> str:
+    """A few sentences that say why it ended so, as of the instant (µs) it was decided."""
     lost = _lost(decision)
     if decision.outcome == AWARDED and decision.winner is not None:
         winner = book.rows[decision.winner.row].offer
@@ -142,7 +142,7 @@ def explanation(task: Task, book: Book, decision: Decision) -> str:
             text += ", the only bid that met every limit"
         if decision.price_nano != decision.winner.bid_nano:
             text += f"; it is paid ${usd(decision.price_nano or 0)} ({decision.rule})"
-        return text + "." + lost
+        return text + "." + _could_not_wait(task, book, decision, as_of, auction_key) + lost
     if decision.outcome == HELD and decision.deferral is not None:
         return held_because(book, decision.deferral) + lost
     if decision.code == NO_OFFERS or decision.nearest is None:
@@ -153,6 +153,17 @@ def explanation(task: Task, book: Book, decision: Decision) -> str:
     if decision.outcome == QUEUED:
         return f"No bid can win now ({decision.code}), but that passes; the nearest was {nearest}. It waits for one.{lost}"
     return f"No offer can serve this task: the nearest, {nearest}, lost on {decision.code}.{lost}"
+
+
+def _could_not_wait(task: Task, book: Book, decision: Decision, as_of: int, auction_key: bytes) -> str:
+    """Why a better price that is posted for before the deadline was not waited for."""
+    missed = slot_after_latest_start(task, book, as_of, auction_key, decision.spot)
+    if missed is None:
+        return ""
+    return (
+        f" From {_second(missed.at)} {_name(book.rows[missed.best.row].offer)} is to cost ${usd(missed.best.bid_nano)}, but "
+        f"to be sure of its deadline the task had to start by {_second(missed.latest_start)}."
+    )
 
 
 def held_because(book: Book, plan: Deferral) -> str:

@@ -156,6 +156,11 @@ def _has_label(conn: AsyncConnection, name: str, value: str) -> ColumnElement[bo
     return select(label.c.key).where(label.c.key == name, label.c.value == value).exists()
 
 
+async def count_tasks(conn: AsyncConnection) -> int:
+    """How many tasks there are."""
+    return await rows.scalar_int(conn, select(func.count()).select_from(_TASKS))
+
+
 async def counts_by_state(conn: AsyncConnection, account_id: str | None = None) -> dict[str, int]:
     """How many tasks stand in each state."""
     query = select(_TASKS.c.state, func.count().label("tasks")).group_by(_TASKS.c.state)

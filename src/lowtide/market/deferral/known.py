@@ -1,7 +1,8 @@
 """Waiting for a price that is already posted: tariffs and forward quotes are exact knowledge."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from lowtide.market.book import Book
 from lowtide.market.deferral.safety import latest_start, rescue_fits
@@ -11,6 +12,7 @@ from lowtide.values.instants import MINUTE_US, SECOND_US
 
 POLICY = "known_price"
 _MOST_SPREAD_US = 10 * MINUTE_US
+_STEPS_TOLD = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,30 @@ def wait_for_known_price(
         slot.at + _spread(task, slot, auction_key),
         slot.latest,
     )
+
+
+class TooLateSlot(NamedTuple):
+    """A better posted price that comes after the latest start. Instants in µs."""
+
+    at: int
+    best: RankedBid
+    latest_start: int
+
+
+def slot_after_latest_start(
+    task: Task, book: Book, as_of: int, auction_key: bytes, spot: Spot
+) -> TooLateSlot | None:
+    """The first posted step before the deadline that would be better, but starts too late to be safe; for explanations."""
+    latest = latest_start(task, book, spot)
+    if latest is None or task.constraints.complete_by is None:
+        return None
+    for at in book.steps_between(max(latest, as_of), task.constraints.complete_by)[:_STEPS_TOLD]:
+        # Asked without the deadline, which rules out what starts after the latest start.
+        patient = replace(task, constraints=replace(task.constraints, complete_by=None))
+        then = clear(patient, book, Inputs(), at, auction_key)
+        if then.top and then.top[0].score_nano - _waiting_cost(task, at - as_of) > spot.top[0].score_nano:
+            return TooLateSlot(at, then.top[0], latest)
+    return None
 
 
 def _best_slot(
