@@ -165,6 +165,17 @@ def test_places_that_are_full_now_count_as_free_by_the_step():
     assert (plan.slot, plan.price_now_nano) == (STEP, None)
 
 
+def test_a_task_whose_cheap_offer_is_only_full_queues_for_the_place_rather_than_a_later_slot():
+    quotes = [
+        quote(40, 0, STEP, sequence=1),
+        quote(100, STEP, STEP + HOUR, sequence=2),
+        quote(40, STEP + HOUR, STEP + 9 * HOUR, sequence=3),
+    ]
+    market = book(offer("A", quotes=quotes, latency=1_000))
+    result = decide(task(complete_by=DEADLINE, max_cost=1_000), market, refused=["A"])
+    assert (result.outcome, result.decision.code) == ("queued", "no_capacity")
+
+
 def test_releases_are_spread_over_at_most_a_tenth_of_their_window():
     market = book(stepping(until=STEP + HOUR))
     wanted = task(complete_by=DEADLINE, max_cost=1_000)

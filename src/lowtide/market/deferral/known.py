@@ -58,6 +58,8 @@ def wait_for_known_price(
         spot_then = clear(task, book, _later(inputs), slot.latest, auction_key)
         if not rescue_fits(task, book, inputs, slot.latest, spot_then):
             return None
+    elif _only_full(task, book, inputs, as_of, auction_key, slot):
+        return None
     now = spot.top[0] if spot.top else None
     reservation = slot.best.bid_nano if now is None else now.bid_nano - (slot.value_nano - now.score_nano)
     return Deferral(
@@ -70,6 +72,14 @@ def wait_for_known_price(
         slot.at + _spread(task, slot, auction_key),
         slot.latest,
     )
+
+
+def _only_full(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes, slot: _Slot) -> bool:
+    """Whether the task would run now, were a place free: then it queues for the place instead of a later slot."""
+    if not inputs.refused:
+        return False
+    free = clear(task, book, _later(inputs), as_of, auction_key)
+    return bool(free.top) and free.top[0].score_nano >= slot.value_nano
 
 
 class TooLateSlot(NamedTuple):
