@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -87,9 +88,9 @@ QUOTES = [
     ({"valid_until": "9999-12-31T23:59:59Z"}, "out_of_range", "/valid_until"),
     ({"valid_from": ahead(60), "valid_until": ahead(30)}, "ends_before_it_begins", "/valid_until"),
     ({"valid_until": "2020-01-01T00:00:00Z"}, "ends_before_it_begins", "/valid_until"),
-    ({"sequence": -1}, "invalid_request", "/sequence"),
-    ({"sequence": 2**53}, "invalid_request", "/sequence"),
-    ({"sequence": 10**30}, "invalid_request", "/sequence"),
+    ({"sequence": -1}, "out_of_range", "/sequence"),
+    ({"sequence": 2**53}, "out_of_range", "/sequence"),
+    ({"sequence": 10**30}, "out_of_range", "/sequence"),
     ({"sequence": "7"}, "invalid_request", "/sequence"),
     ({"curve": [{"prices": ONE}]}, "conflicting_fields", "/curve"),
     ({"until": "x"}, "unknown_field", "/until"),
@@ -110,7 +111,36 @@ async def test_overlapping_slots_of_one_push_are_refused(market):
         {"prices": ONE, "valid_from": ahead(20), "valid_until": ahead(40)},
     ]
     answer = await market.client.post(f"/v1/offers/{market.offer_id}/quotes", json={"curve": curve})
-    problem(answer, 422, "overlapping_quotes", "/curve")
+    problem(answer, 422, "overlapping_quotes", "/curve/1/valid_from")
+
+
+async def test_a_fault_in_a_push_of_many_points_at_its_quote(market):
+    first, second = await market.offer("many-a"), await market.offer("many-b")
+    await market.quote(second, "1", sequence=5)
+    slots = [
+        {"prices": ONE, "valid_from": ahead(30)},
+        {"prices": ONE, "valid_from": ahead(10), "valid_until": ahead(20)},
+        {"prices": ONE, "valid_from": ahead(15), "valid_until": ahead(25)},
+    ]
+    body = {"quotes": [{"offer_id": first, "prices": ONE}, {"offer_id": second, "curve": slots}]}
+    answer = await market.client.post("/v1/quotes", json=body)
+    problem(answer, 422, "overlapping_quotes", "/quotes/1/curve/2/valid_from")
+    body = {
+        "quotes": [{"offer_id": first, "prices": ONE}, {"offer_id": second, "prices": ONE, "sequence": 5}]
+    }
+    problem(await market.client.post("/v1/quotes", json=body), 409, "stale_quote", "/quotes/1/sequence")
+
+
+async def test_a_quote_without_prices_lacks_a_field(market):
+    answer = await market.client.post(f"/v1/offers/{market.offer_id}/quotes", json={})
+    problem(answer, 422, "missing_field", "/prices")
+
+
+async def test_a_sequence_beyond_the_range_is_told_the_range(market):
+    body = problem(
+        await market.quote(market.offer_id, "1", sequence=99999999999999999999), 422, "out_of_range"
+    )
+    assert "9007199254740991" in body["detail"]
 
 
 async def test_a_stale_sequence_is_a_conflict_that_names_the_newest(market):
@@ -130,6 +160,12 @@ DEEP: Any = "x"
 for _ in range(300):
     DEEP = [DEEP]
 
+
+def said(message: dict[str, Any]) -> dict[str, Any]:
+    """A task whose only message is this."""
+    return {"input": {"messages": [message]}}
+
+
 TASKS: list[tuple[dict[str, Any], str, str]] = [
     ({"input": None}, "invalid_request", "/input"),
     ({"input": "hello"}, "invalid_request", "/input"),
@@ -137,6 +173,20 @@ TASKS: list[tuple[dict[str, Any], str, str]] = [
     ({"input": {"messages": []}}, "invalid_request", "/input/messages"),
     ({"input": {"messages": "hi"}}, "invalid_request", "/input/messages"),
     ({"input": {"messages": ["hi"]}}, "invalid_request", "/input/messages/0"),
+    (said({"content": "hi"}), "missing_field", "/input/messages/0/role"),
+    (said({"role": None, "content": "hi"}), "missing_field", "/input/messages/0/role"),
+    (said({"role": "king", "content": "hi"}), "invalid_request", "/input/messages/0/role"),
+    (said({"role": ["user"], "content": "hi"}), "invalid_request", "/input/messages/0/role"),
+    (said({"role": "user"}), "missing_field", "/input/messages/0/content"),
+    (said({"role": "user", "content": None}), "invalid_request", "/input/messages/0/content"),
+    (said({"role": "user", "content": 7}), "invalid_request", "/input/messages/0/content"),
+    (said({"role": "user", "content": ["hi"]}), "invalid_request", "/input/messages/0/content/0"),
+    (
+        said({"role": "user", "content": [{"text": "hi"}]}),
+        "missing_field",
+        "/input/messages/0/content/0/type",
+    ),
+    (said({"role": "assistant", "content": None}), "invalid_request", "/input/messages/0/content"),
     ({"input": HELLO | {"max_output_tokens": 0}}, "invalid_request", "/input/max_output_tokens"),
     ({"input": HELLO | {"max_output_tokens": 10**30}}, "invalid_request", "/input/max_output_tokens"),
     ({"input": HELLO | {"max_output_tokens": 1.5}}, "invalid_request", "/input/max_output_tokens"),
@@ -196,6 +246,7 @@ async def test_a_task_that_is_none_is_refused_by_its_pointer(market, path, field
     assert (answer.status_code, shown["code"], shown["errors"][0]["pointer"]) == (422, code, pointer), shown
 
 
+HOST = {"name": "p", "base_url": "https://a.example"}
 SELLERS = [
     ("/v1/providers", {"name": "p"}, "missing_field", "/base_url"),
     ("/v1/providers", {"name": "p p", "base_url": "https://a.example"}, "invalid_request", "/name"),
@@ -211,6 +262,25 @@ SELLERS = [
         {"name": "p", "base_url": "https://a.example", "wire": "x"},
         "invalid_request",
         "/wire",
+    ),
+    ("/v1/providers", {"name": "p", "base_url": "http://"}, "bad_url", "/base_url"),
+    ("/v1/providers", {"name": "p", "base_url": "https://:8080/v1"}, "bad_url", "/base_url"),
+    ("/v1/providers", {"name": "p", "base_url": "http://a:port/v1"}, "bad_url", "/base_url"),
+    ("/v1/providers", HOST | {"discount": "1"}, "invalid_request", "/discount"),
+    ("/v1/providers", HOST | {"discount": "a lot"}, "not_a_number", "/discount"),
+    ("/v1/providers", HOST | {"max_tokens_field": "limit"}, "invalid_request", "/max_tokens_field"),
+    ("/v1/providers", HOST | {"credential_env": "PATH"}, "credential_env_refused", "/credential_env/0"),
+    (
+        "/v1/providers",
+        HOST | {"credential_env": ["A_KEY", "HOME"]},
+        "credential_env_refused",
+        "/credential_env/1",
+    ),
+    (
+        "/v1/providers",
+        HOST | {"credential_env": "LOWTIDE_OPERATOR_KEY"},
+        "credential_env_refused",
+        "/credential_env/0",
     ),
     ("/v1/offers", {"model": "m"}, "missing_field", "/provider_id"),
     ("/v1/offers", {"provider_id": "prov_x", "model": "m", "lane": "fast"}, "invalid_request", "/lane"),
@@ -302,9 +372,14 @@ PATHS = [
     ("/v1/offers/off_none", 404, "unknown_offer"),
     ("/v1/providers/prov_none", 404, "unknown_provider"),
     ("/v1/accounts/acct_none", 404, "not_found"),
-    ("/v1/auctions/auc_none", 404, "not_found"),
+    ("/v1/auctions/auc_none", 404, "unknown_auction"),
+    ("/v1/auctions/auc_none/why?offer_id=off_x", 404, "unknown_auction"),
     ("/v1/feeds/feed_none", 404, "not_found"),
     ("/v1/nothing", 404, "not_found"),
+    ("/v1/tasks?stat=held", 422, "unknown_parameter"),
+    ("/v1/tasks?label=x", 422, "unknown_parameter"),
+    ("/v1/book?models=m", 422, "unknown_parameter"),
+    ("/v1/offers?label.team=x", 422, "unknown_parameter"),
     ("/v1/tasks?limit=0", 422, "invalid_request"),
     ("/v1/tasks?limit=201", 422, "invalid_request"),
     ("/v1/tasks?limit=ten", 422, "invalid_request"),
@@ -417,4 +492,60 @@ async def test_a_private_address_is_refused_unless_the_operator_allows_it(templa
             "http://169.254.169.254/v1",
         ):
             answer = await served.client.post("/v1/providers", json={"name": "p", "base_url": url})
-            problem(answer, 422, "private_url", "/base_url")
+            body = problem(answer, 422, "private_url", "/base_url")
+            assert "this machine or a private network" in body["detail"]
+            assert body["detail"].count(httpx.URL(url).host) == 1
+
+
+async def test_an_unknown_parameter_is_pointed_at_with_those_that_are_known(market):
+    answer = await market.client.get("/v1/book?modle=m")
+    body = problem(answer, 422, "unknown_parameter", "?modle")
+    assert "model, provider" in body["detail"]
+    assert (await market.client.get("/v1/tasks?label.team=x&state=held&limit=3")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        '{"name": "a", "name": "b"}',
+        '{"name": "a", "credit_limit_usd": null, "credit_limit_usd": "1"}',
+        '{"name": "a", "x": [{"y": {"z": 1, "z": 1}}]}',
+    ],
+)
+async def test_a_field_given_twice_is_refused_by_name(market, raw):
+    answer = await market.client.post(
+        "/v1/accounts", content=raw, headers={"content-type": "application/json"}
+    )
+    body = problem(answer, 400, "duplicate_key")
+    assert "twice" in body["detail"]
+
+
+PASSING = [
+    {"role": "developer", "content": "be brief"},
+    {"role": "user", "content": [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]},
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": {}}]},
+    {"role": "assistant", "refusal": "no"},
+    {"role": "tool", "content": "sunny", "tool_call_id": "c"},
+    {"role": "function", "name": "f", "content": "1"},
+    {"role": "user", "content": "hi", "name": "ann", "anything": {"else": 1}},
+]
+
+
+@pytest.mark.parametrize("message", PASSING)
+async def test_what_providers_take_as_a_message_passes(market, message):
+    answer = await market.client.post("/v1/tasks/estimate", json={"input": {"messages": [message]}})
+    assert answer.status_code == 200, answer.text
+
+
+async def test_messages_say_what_to_send(market):
+    async def detail(body: dict[str, Any]) -> str:
+        answer = await market.client.post("/v1/tasks", json={"input": HELLO} | body)
+        shown: str = answer.json()["detail"]
+        return shown
+
+    assert "at most 1." in await detail({"constraints": {"min_quality": 1.5}})
+    assert "'failover', 'hedge' or 'escalate'" in await detail({"strategy": "guess"})
+    assert (await detail({"strategy": "hedge"})).count("strategy") == 1
+    late = await detail({"constraints": {"complete_by": "2020-01-01T00:00:00.5Z"}})
+    assert "2020-01-01T00:00:00Z" in late
+    assert not re.search(r"\d\.\d", late)

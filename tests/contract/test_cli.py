@@ -134,16 +134,18 @@ async def test_a_stranger_buys_at_a_cheaper_hour_and_checks_every_decision(lowti
         )
         (lowtide.folder / "tide.json").write_text(json.dumps(falling()))
         await lowtide.ok("offers", "quote", tide, "--curve", "tide.json")
-        submitted = await lowtide.ok(
+        submitted = await lowtide(
             "tasks", "submit", "Where is my parcel?", "--min-quality", "0.8", "--max-output", "20",
-            "--within", "60s", "--label", "team=support",
+            "--within", "60s", "--label", "team=support", "--wait", "0.1",
         )  # fmt: skip
+        assert submitted.code == 1
+        assert "Not done after 0.1 s; it goes on: lowtide tasks watch task_" in submitted.out
         assert "held" in submitted.out
         assert "waits until" in " ".join(submitted.out.split())
         task = (await lowtide.ok("tasks", "list", "--label", "team=support", "--json")).json["data"][0]
         watched = await lowtide.ok("tasks", "watch", task["id"])
         assert "held: The best bid now is $" in watched.out
-        assert "running at north (tide, standard) for $" in watched.out
+        assert "running at north tide, expected price $" in watched.out
         assert "succeeded" in watched.out
         ended = (await lowtide.ok("tasks", "show", task["id"], "--json")).json
         assert nano(ended["award"]["price_usd"]) < nano(ended["hold"]["price_now_usd"])
@@ -164,6 +166,8 @@ async def review(lowtide: Program, task: dict[str, Any], reasons: dict[str, str]
     assert [row["outcome"] for row in listed.json["data"]] == ["awarded", "held"]
     bids = [line.split() for line in shown.out.splitlines() if " north " in line]
     assert [line[-1] for line in bids] == list(reasons.values())
+    assert all("/" in word for line in bids for word in line if word.startswith("."))
+    assert "expected price  $" in shown.out
     assert f"lowtide auctions replay {auction}" in shown.out
     assert "identical" in replayed.out
     lines = [json.loads(line) for line in (lowtide.folder / "log.jsonl").read_text().splitlines()]
@@ -173,20 +177,30 @@ async def review(lowtide: Program, task: dict[str, Any], reasons: dict[str, str]
     assert {"ledger", "log", "key", "offers"} <= {
         c["check"] for c in healthy.json["checks"] if c["state"] == "ok"
     }
+    held = next(row["id"] for row in listed.json["data"] if row["outcome"] == "held")
     outbid = next(offer for offer, reason in reasons.items() if reason == "outbid")
-    assert "(outbid)" in (await lowtide.ok("auctions", "why", auction, outbid)).out
+    why, waited = await asyncio.gather(
+        lowtide.ok("auctions", "why", auction, outbid), lowtide.ok("auctions", "show", held)
+    )
+    assert "(outbid)" in why.out
+    for name in ("waits for", "slot from", "expected then", "reservation", "release", "latest start"):
+        assert f"\n{name}  " in waited.out
 
 
 async def test_an_operator_without_a_key_is_shown_one_that_works(lowtide: Program):
     del lowtide.env["LOWTIDE_OPERATOR_KEY"]
     async with lowtide.serving() as said:
-        lowtide.env["LOWTIDE_KEY"] = next(line for line in said if "export" in line).split("=")[1]
-        listed, second, refused = await asyncio.gather(
+        exported = dict(line.split()[1].split("=") for line in said if "export" in line)
+        assert exported["LOWTIDE_URL"] == lowtide.env["LOWTIDE_URL"]
+        lowtide.env["LOWTIDE_KEY"] = exported["LOWTIDE_KEY"]
+        listed, nothing, second, refused = await asyncio.gather(
             lowtide("providers", "list", "--json"),
+            lowtide("feeds", "list"),
             lowtide("serve", "--port", "0"),
             lowtide("tasks", "list", "--key", "lt_wrong"),
         )
         assert listed.json == {"data": [], "next": None}
+        assert nothing.out.startswith("None yet. ")
         assert (second.code, second.err.count("\n")) == (1, 1)
         assert "served by another process" in second.err
         assert refused.code == 1

@@ -94,7 +94,7 @@ async def test_held_work_is_released_once_whichever_node_sees_it(
     fleet: tuple[list[Running], list[httpx.AsyncClient]], upstreams: Upstreams
 ) -> None:
     nodes, clients = fleet
-    await caught_up(nodes[1], await push_steps(clients[0], 1.5))
+    await caught_up(nodes[1], await push_steps(clients[0], 6))
     # A second that costs something is not waited for beyond the step, so all are due at the same instant.
     body = {
         "input": HELLO,

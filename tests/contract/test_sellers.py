@@ -2,14 +2,20 @@
 
 import asyncio
 import json
+import shutil
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from lowtide.api.bodies import credential_variable
 from lowtide.exchange.register import Pushed, push_quotes
 from lowtide.market.quote import Prices
-from tests.contract.served import HELLO, Served, ahead
+from lowtide.simulate.server import serving
+from lowtide.simulate.upstream import Upstreams
+from tests.contract.served import HELLO, Served, ahead, served_market
 
 ONE = {"input_per_mtok": "1", "output_per_mtok": "1"}
 
@@ -29,6 +35,43 @@ async def test_a_provider_is_registered_listed_and_read_and_shows_no_credential(
     assert (await service.client.get("/v1/providers")).json() == {"data": [made], "next": None}
     twice = await service.client.post("/v1/providers", json=body)
     assert (twice.status_code, twice.json()["code"]) == (409, "provider_exists")
+
+
+async def test_a_discount_may_be_a_decimal_string_and_the_token_field_is_chosen(service: Served):
+    body = {"base_url": "https://api.acme.example/v1", "discount": "0.15", "credential_env": "ACME_TOKEN_EU"}
+    made = (await service.client.post("/v1/providers", json={"name": "new", **body})).json()
+    assert (made["discount"], made["max_tokens_field"]) == (0.15, "max_completion_tokens")
+    assert made["credential_env"] == ["ACME_TOKEN_EU"]
+    old = await service.client.post(
+        "/v1/providers", json={"name": "old", **body, "max_tokens_field": "max_tokens"}
+    )
+    assert old.json()["max_tokens_field"] == "max_tokens"
+
+
+async def test_a_provider_is_sent_the_limit_in_the_field_that_was_chosen(template: Path, tmp_path: Path):
+    sent: list[Any] = []
+
+    def noted(body: Any) -> int:
+        sent.append(body)
+        return 40
+
+    upstreams = Upstreams(output_tokens=noted)
+    shutil.copyfile(template, tmp_path / "market.db")
+    async with (
+        serving(upstreams) as url,
+        served_market(tmp_path / "market.db", upstreams, url) as served,
+    ):
+        await served.provider("old", max_tokens_field="max_tokens")
+        await served.offer("old")
+        await served.done(input=HELLO | {"max_output_tokens": 17})
+    assert sent[-1]["max_tokens"] == 17
+    assert "max_completion_tokens" not in sent[-1]
+
+
+def test_every_credential_in_the_configuration_could_be_registered_too():
+    for file in Path("config/providers").glob("*.toml"):
+        for name in tomllib.loads(file.read_text()).get("credential_env", []):
+            assert credential_variable(name) == name
 
 
 async def test_an_offer_is_listed_read_changed_and_withdrawn(service: Served):

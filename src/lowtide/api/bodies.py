@@ -1,13 +1,14 @@
 """Bodies that sellers and operators send."""
 
+import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from lowtide.api.fields import Balance, Body, Instant, Name, Ratio, RequestPrice, UnitPrice, ppm
+from lowtide.api.fields import Balance, Body, Fraction, Instant, Name, Ratio, ppm
 from lowtide.market.offer import Capacity, Claim, LatencyClaim, Offer
-from lowtide.market.quote import Prices, PriceStep
 from lowtide.values.money import MAX_TOKENS
 
 Lane = Literal["priority", "standard", "flex", "batch", "spot"]
@@ -15,17 +16,48 @@ Modality = Literal["text", "image", "audio", "video", "file"]
 Feature = Literal["tools", "json_schema", "json_object", "logprobs", "seed", "stop", "streaming"]
 Role = Literal["requester", "provider", "auditor", "operator"]
 _Limit = Annotated[int, Field(ge=1, le=10**12)]
-_WRONG_UNITS = ("per_token", "per_1k", "per_ktok", "per_1k_tokens", "per_thousand")
+MaxTokensField = Literal["max_completion_tokens", "max_tokens"]
+_Millis = Annotated[int, Field(ge=0, le=3_600_000)]
+_Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+_CREDENTIAL = re.compile(r"[A-Z][A-Z0-9_]*(_KEY|_TOKEN|_SECRET)(_[A-Z0-9]+)?", re.ASCII)
 
 
 def http_address(text: str) -> str:
-    """The text, if it is an http(s) URL."""
+    """The text, if it is an http(s) URL with a host."""
     if not text.startswith(("http://", "https://")):
         raise PydanticCustomError(
             "not_a_url",
             "Send an address that begins with https:// or http://, such as https://api.openai.com/v1",
         )
+    try:
+        parts = urlsplit(text)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or any(letter.isspace() for letter in text):
+        raise PydanticCustomError(
+            "bad_url",
+            "{shown} names no host. Send one such as https://api.openai.com/v1",
+            {"shown": text[:80]},
+        )
     return text
+
+
+def credential_variable(name: str) -> str:
+    """The name, if it is that of a provider's key: a provider is sent its value, so no other variable may be named."""
+    if not _CREDENTIAL.fullmatch(name) or name.startswith("LOWTIDE_"):
+        raise PydanticCustomError(
+            "credential_env_refused",
+            "{shown} is not taken for a provider's key. Name the variable in capitals so that it ends in _KEY, _TOKEN or "
+            "_SECRET (a suffix such as _2 may follow) and does not begin with LOWTIDE_, such as ACME_API_KEY",
+            {"shown": repr(name[:80])},
+        )
+    return name
+
+
+def _listed(names: Any) -> Any:
+    """One name as a list of one; none for an empty one."""
+    return ([names] if names else []) if isinstance(names, str) else names
 
 
 def _example(**fields: Any) -> ConfigDict:
@@ -38,7 +70,9 @@ class NewAccount(Body):
     model_config = _example(name="research", credit_limit_usd="100")
 
     name: Name
-    credit_limit_usd: Balance | None = 0
+    credit_limit_usd: Annotated[
+        Balance | None, Field(description="what it may spend beyond its deposits, USD; null: without limit")
+    ] = 0
 
 
 class NewKey(Body):
@@ -46,14 +80,22 @@ class NewKey(Body):
 
     model_config = _example(role="requester", name="support desk", account_id="acct_default")
 
-    role: Role
-    name: Annotated[str, Field(max_length=128)] = ""
-    account_id: str = "acct_default"
-    provider_id: str | None = None
-    expires_at: Instant | None = None
-    allow_models: list[Name] | None = None
-    allow_providers: list[Name] | None = None
-    allow_regions: list[Name] | None = None
+    role: Annotated[
+        Role,
+        Field(
+            description="`requester` posts tasks and sees its account's; `provider` manages one provider's offers; "
+            "`auditor` reads everything; `operator` may do all of it"
+        ),
+    ]
+    name: Annotated[str, Field(max_length=128, description="for people")] = ""
+    account_id: Annotated[str, Field(description="who pays for its tasks")] = "acct_default"
+    provider_id: Annotated[
+        str | None, Field(description="whose offers it manages; required for role `provider`")
+    ] = None
+    expires_at: Annotated[Instant | None, Field(description="left out: it never expires")] = None
+    allow_models: Annotated[list[Name] | None, Field(description="left out: all models")] = None
+    allow_providers: Annotated[list[Name] | None, Field(description="names; left out: all providers")] = None
+    allow_regions: Annotated[list[Name] | None, Field(description="left out: all regions")] = None
 
 
 class NewProvider(Body):
@@ -67,37 +109,64 @@ class NewProvider(Body):
         discount=0.1,
     )
 
-    name: Name
-    wire: Literal["openai"] = "openai"
+    name: Annotated[Name, Field(description="unique; tasks and auctions name the provider by it")]
+    wire: Annotated[Literal["openai"], Field(description="the protocol it is spoken to in")] = "openai"
     base_url: Annotated[
-        str, Field(max_length=512, examples=["https://api.openai.com/v1"]), AfterValidator(http_address)
+        str,
+        Field(
+            max_length=512,
+            description="to which /chat/completions is added",
+            examples=["https://api.openai.com/v1"],
+        ),
+        AfterValidator(http_address),
     ]
-    credential_env: list[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]] | str = []
-    discount: Annotated[float, Field(ge=0, lt=1, description="negotiated discount, a fraction")] = 0.0
+    credential_env: Annotated[
+        list[Annotated[str, AfterValidator(credential_variable)]],
+        BeforeValidator(_listed, json_schema_input_type=list[str] | str),
+        Field(
+            description="environment variables of the market that hold its keys, used in turn; a name or a list. Names end "
+            "in _KEY, _TOKEN or _SECRET. Left out: it is called without a key",
+            examples=[["ACME_API_KEY"]],
+        ),
+    ] = []
+    discount: Annotated[
+        Fraction,
+        Field(description="negotiated fraction off list prices, from 0 to below 1; left out: none"),
+    ] = 0.0
+    max_tokens_field: Annotated[
+        MaxTokensField, Field(description="the field in which the provider reads the output limit")
+    ] = "max_completion_tokens"
 
 
 class CapacityBody(Body):
     """Stated limits; what is left out is unlimited until a 429."""
 
-    concurrency: _Limit | None = None
-    requests_per_minute: _Limit | None = None
-    tokens_per_minute: _Limit | None = None
+    concurrency: Annotated[_Limit | None, Field(description="calls at once")] = None
+    requests_per_minute: Annotated[_Limit | None, Field(description="calls begun in a minute")] = None
+    tokens_per_minute: Annotated[_Limit | None, Field(description="input and output together")] = None
 
 
 class LatencyBody(Body):
     """Claimed latency to the first token, and speed."""
 
-    p50_ms: Annotated[int, Field(ge=0, le=3_600_000)] | None = None
-    p95_ms: Annotated[int, Field(ge=0, le=3_600_000)] | None = None
-    tokens_per_second: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    p50_ms: Annotated[_Millis | None, Field(description="median ms to the first token")] = None
+    p95_ms: Annotated[_Millis | None, Field(description="95th percentile, ms to the first token")] = None
+    tokens_per_second: Annotated[
+        Annotated[int, Field(ge=1, le=100_000)] | None, Field(description="output tokens of one call")
+    ] = None
 
 
 class ClaimBody(Body):
     """A claim of quality in a domain: the probability that an answer is accepted."""
 
-    domain: Name
-    quality: Ratio
-    sample_size: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    domain: Annotated[
+        Name, Field(description="field of work; `general` stands for any", examples=["general"])
+    ]
+    quality: Annotated[Ratio, Field(description="probability that an answer is accepted, 0 to 1")]
+    sample_size: Annotated[
+        int,
+        Field(ge=0, le=10_000_000, description="answers that it rests on; more weigh more, within limits"),
+    ] = 0
 
 
 class OfferChange(Body):
@@ -105,18 +174,34 @@ class OfferChange(Body):
 
     model_config = _example(capacity={"concurrency": 16}, regions=["eu"])
 
-    modalities: list[Modality] | None = None
-    domains: list[Name] | None = None
-    context_window: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
-    max_output_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
-    features: list[Feature] | None = None
-    regions: list[Name] | None = None
-    zero_retention: bool | None = None
-    capacity: CapacityBody | None = None
-    latency: LatencyBody | None = None
-    quality_claims: list[ClaimBody] | None = None
+    modalities: Annotated[list[Modality] | None, Field(description="what it takes")] = None
+    domains: Annotated[
+        list[Name] | None, Field(description="fields of work it is meant for; shown, not a limit")
+    ] = None
+    context_window: Annotated[_Tokens | None, Field(description="tokens of input and output together")] = None
+    max_output_tokens: Annotated[_Tokens | None, Field(description="most tokens of one answer")] = None
+    features: Annotated[
+        list[Feature] | None,
+        Field(description="what requests may use; tasks that need another go elsewhere"),
+    ] = None
+    regions: Annotated[
+        list[Name] | None,
+        Field(description="where it is served from; empty: no task that names regions"),
+    ] = None
+    zero_retention: Annotated[bool | None, Field(description="whether nothing of a request is kept")] = None
+    capacity: Annotated[CapacityBody | None, Field(description="left out: unlimited until a 429")] = None
+    latency: Annotated[LatencyBody | None, Field(description="counts until measurements do")] = None
+    quality_claims: Annotated[
+        list[ClaimBody] | None, Field(description="evidence to begin with, one a domain")
+    ] = None
     price_source: (
-        Annotated[str, Field(max_length=128, pattern=r"^[a-z0-9_]+$", description="`push`, or a feed")] | None
+        Annotated[
+            str,
+            Field(
+                max_length=128, pattern=r"^[a-z0-9_]+$", description="whose quotes count: `push`, or a feed"
+            ),
+        ]
+        | None
     ) = None
 
     def values(self) -> dict[str, Any]:
@@ -153,22 +238,43 @@ class NewOffer(Body):
         quality_claims=[{"domain": "general", "quality": 0.93, "sample_size": 200}],
     )
 
-    provider_id: str
-    model: Name
-    upstream_model: Name | None = None
-    lane: Lane = "standard"
-    variant: Annotated[str, Field(max_length=64)] = ""
-    settles: bool = False
-    modalities: list[Modality] = ["text"]
-    domains: list[Name] = []
-    context_window: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = 128_000
-    max_output_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] = 4_096
-    features: list[Feature] = []
-    regions: list[Name] = []
-    zero_retention: bool = False
-    capacity: CapacityBody = CapacityBody()
-    latency: LatencyBody = LatencyBody()
-    quality_claims: list[ClaimBody] = []
+    provider_id: Annotated[str, Field(description="from POST /v1/providers")]
+    model: Annotated[Name, Field(description="what tasks ask for")]
+    upstream_model: Annotated[
+        Name | None, Field(description="what the provider calls it; left out: `model`")
+    ] = None
+    lane: Annotated[Lane, Field(description="service level; the prices of one model may differ by it")] = (
+        "standard"
+    )
+    variant: Annotated[
+        str,
+        Field(
+            max_length=64, description="tells listings of one model and lane apart, such as a quantization"
+        ),
+    ] = ""
+    settles: Annotated[
+        bool,
+        Field(
+            description="whether it is paid through the market by the auction's rule; false: at its own prices"
+        ),
+    ] = False
+    modalities: Annotated[list[Modality], Field(description="what it takes")] = ["text"]
+    domains: Annotated[
+        list[Name], Field(description="fields of work it is meant for; shown, not a limit")
+    ] = []
+    context_window: Annotated[_Tokens, Field(description="tokens of input and output together")] = 128_000
+    max_output_tokens: Annotated[_Tokens, Field(description="most tokens of one answer")] = 4_096
+    features: Annotated[
+        list[Feature], Field(description="what requests may use; tasks that need another go elsewhere")
+    ] = []
+    regions: Annotated[
+        list[Name],
+        Field(description="where it is served from; empty: no task that names regions"),
+    ] = []
+    zero_retention: Annotated[bool, Field(description="whether nothing of a request is kept")] = False
+    capacity: Annotated[CapacityBody, Field(description="left out: unlimited until a 429")] = CapacityBody()
+    latency: Annotated[LatencyBody, Field(description="counts until measurements do")] = LatencyBody()
+    quality_claims: Annotated[list[ClaimBody], Field(description="evidence to begin with, one a domain")] = []
 
     def offer(self, provider_name: str) -> Offer:
         """The core's offer; its id is given when it is stored."""
@@ -194,152 +300,3 @@ class NewOffer(Body):
                 Claim(claim.domain, ppm(claim.quality), claim.sample_size) for claim in self.quality_claims
             ),
         )
-
-
-class StepBody(Body):
-    """Prices of a whole call whose input exceeds so many tokens; what is left out stays."""
-
-    above_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)]
-    input_per_mtok: UnitPrice | None = None
-    output_per_mtok: UnitPrice | None = None
-    cached_input_per_mtok: UnitPrice | None = None
-    cache_write_per_mtok: UnitPrice | None = None
-
-
-class PricesBody(Body):
-    """Unit prices in USD per million tokens, and per request. A missing price is unknown, never free."""
-
-    input_per_mtok: UnitPrice | None = None
-    output_per_mtok: UnitPrice | None = None
-    cached_input_per_mtok: UnitPrice | None = None
-    cache_write_per_mtok: UnitPrice | None = None
-    per_request: RequestPrice = 0
-    steps: list[StepBody] = []
-    currency: Annotated[str, Field(description="only USD")] = "USD"
-
-    @model_validator(mode="before")
-    @classmethod
-    def right_unit(cls, values: Any) -> Any:
-        """Refuse fields that price another number of tokens, and other currencies, by name."""
-        for name in values if isinstance(values, dict) else ():
-            if isinstance(name, str) and name.endswith(_WRONG_UNITS):
-                raise PydanticCustomError(
-                    "price_unit",
-                    "{name} is in the wrong unit. Send input_per_mtok and output_per_mtok: "
-                    "USD per million tokens",
-                    {"name": name},
-                )
-        currency = values.get("currency", "USD") if isinstance(values, dict) else "USD"
-        if currency != "USD":
-            raise PydanticCustomError(
-                "unknown_currency",
-                "Prices in {currency} are not taken. Send USD",
-                {"name": "currency", "currency": str(currency)[:20]},
-            )
-        return values
-
-    def prices(self) -> Prices:
-        """The core's unit prices, nano-USD."""
-        steps = sorted(self.steps, key=lambda step: step.above_tokens)
-        return Prices(
-            self.input_per_mtok,
-            self.output_per_mtok,
-            self.cached_input_per_mtok,
-            self.cache_write_per_mtok,
-            self.per_request,
-            tuple(
-                PriceStep(
-                    s.above_tokens,
-                    s.input_per_mtok,
-                    s.output_per_mtok,
-                    s.cached_input_per_mtok,
-                    s.cache_write_per_mtok,
-                )
-                for s in steps
-            ),
-        )
-
-
-class Slot(Body):
-    """Prices over an interval; no end means until replaced, no start means from now."""
-
-    prices: PricesBody
-    valid_from: Instant | None = None
-    valid_until: Instant | None = None
-
-    @model_validator(mode="after")
-    def ends_after_it_begins(self) -> "Slot":
-        """Refuse an interval without length."""
-        if (
-            self.valid_from is not None
-            and self.valid_until is not None
-            and self.valid_until <= self.valid_from
-        ):
-            raise PydanticCustomError(
-                "ends_before_it_begins", "valid_until must lie after valid_from", {"name": "valid_until"}
-            )
-        return self
-
-
-class NewQuote(Slot):
-    """A quote, or `curve`: several slots under one sequence."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"prices": {"input_per_mtok": "0.25", "output_per_mtok": "1.25"}},
-                {
-                    "curve": [
-                        {
-                            "prices": {"input_per_mtok": "0.25", "output_per_mtok": "1.25"},
-                            "valid_until": "2026-11-24T22:00:00Z",
-                        },
-                        {
-                            "prices": {"input_per_mtok": "0.10", "output_per_mtok": "0.50"},
-                            "valid_from": "2026-11-24T22:00:00Z",
-                            "valid_until": "2026-11-25T06:00:00Z",
-                        },
-                    ]
-                },
-            ]
-        }
-    )
-
-    prices: PricesBody | None = None  # type: ignore[assignment]
-    sequence: (
-        Annotated[int, Field(ge=0, lt=2**53, description="newer than the last; left out, the next is given")]
-        | None
-    ) = None
-    curve: Annotated[list[Slot], Field(min_length=1, max_length=10_000)] | None = None
-
-    @model_validator(mode="after")
-    def one_or_a_curve(self) -> "NewQuote":
-        """Either prices or a curve."""
-        if (self.prices is None) == (self.curve is None):
-            raise PydanticCustomError(
-                "conflicting_fields", "Send either prices or a curve", {"name": "curve"}
-            )
-        return self
-
-    def slots(self) -> list[tuple[Prices, int | None, int | None]]:
-        """Prices with their intervals."""
-        if self.curve is not None:
-            return [(slot.prices.prices(), slot.valid_from, slot.valid_until) for slot in self.curve]
-        assert self.prices is not None  # one_or_a_curve
-        return [(self.prices.prices(), self.valid_from, self.valid_until)]
-
-
-class BulkQuote(NewQuote):
-    """A quote of a named offer."""
-
-    offer_id: str
-
-
-class BulkQuotes(Body):
-    """Quotes of many offers, taken all or nothing."""
-
-    model_config = _example(
-        quotes=[{"offer_id": "off_…", "prices": {"input_per_mtok": "0.25", "output_per_mtok": "1.25"}}]
-    )
-
-    quotes: Annotated[list[BulkQuote], Field(min_length=1, max_length=10_000)]

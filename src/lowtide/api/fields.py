@@ -15,9 +15,13 @@ from lowtide.values.money import MAX_TASK_NANO, MAX_UNIT_PRICE_NANO, nano
 LEAST_UNIT_PRICE_NANO = 100_000
 """A price above 0 and below $0.0001 per million tokens is taken for one per token, sent by mistake."""
 MAX_BALANCE_NANO = 10**18
+MAX_SEQUENCE = 2**53 - 1
+"""Beyond it JSON numbers are not exact everywhere."""
 LAST_INSTANT_US = 7_258_118_400_000_000
 """2200-01-01: later instants are mistakes, and beyond 2^53 µs no record could hold them."""
 _DECIMAL = re.compile(r"[+-]?\d{0,30}(\.\d{0,30})?([eE][+-]?\d{1,3})?", re.ASCII)
+PRINTABLE = r"^[\x21-\x7e]+$"
+"""What names are made of: ASCII without spaces."""
 _AMOUNT = r"^\d+(\.\d{1,9})?$"
 
 
@@ -125,6 +129,24 @@ def _instant(value: Any) -> int | None:
     return at
 
 
+def _fraction(value: Any) -> Any:
+    """A number, or the decimal string that the configuration has for it."""
+    if not isinstance(value, str):
+        return value
+    if len(value) > 32 or not _DECIMAL.fullmatch(value) or not any(map(str.isdigit, value)):
+        raise _custom("not_a_number", 'Not a decimal number. Send a string such as "0.15", or a number.')
+    return float(value)
+
+
+def _sequence(value: Any) -> Any:
+    # An integer beyond 64 bits is read as a float.
+    if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value <= MAX_SEQUENCE:
+        raise _custom(
+            "out_of_range", f"A sequence lies between 0 and {MAX_SEQUENCE}. Send one in that range."
+        )
+    return value
+
+
 def _custom(code: str, text: str) -> PydanticCustomError:
     return PydanticCustomError(code, "{text}", {"text": text})
 
@@ -146,7 +168,22 @@ Usd = Annotated[int, *_string(_money, "USD, a decimal string", "0.10")]
 Balance = Annotated[int, *_string(_balance, "USD, a decimal string", "100")]
 Instant = Annotated[int, *_string(_instant, "RFC 3339, UTC, with Z", "2026-11-24T06:00:00Z", None)]
 Ratio = Annotated[float, Field(ge=0, le=1, description="between 0 and 1", examples=[0.92])]
-Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
+Fraction = Annotated[
+    float,
+    BeforeValidator(_fraction),
+    Field(ge=0, lt=1),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+                {"type": "string", "pattern": r"^0(\.\d{1,6})?$"},
+            ],
+            "examples": ["0.15"],
+        }
+    ),
+]
+Sequence = Annotated[int, BeforeValidator(_sequence), Field(ge=0, le=MAX_SEQUENCE)]
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=PRINTABLE)]
 
 
 def ppm(ratio: float) -> int:

@@ -33,10 +33,11 @@ async def refuse_private(url: str, pointer: str, *, allowed: bool) -> None:
         ) from None
     for address in addresses:
         if not ipaddress.ip_address(address).is_global:
+            said = f"{host} is" if host == address else f"{host} resolves to {address},"
             raise _refusal(
                 "private_url",
                 pointer,
-                f"{host} is {address}, a private address. Describe local providers in "
+                f"{said} an address of this machine or a private network. Describe local providers in "
                 "config/providers/, or set LOWTIDE_ALLOW_PRIVATE_URLS=true.",
             )
 

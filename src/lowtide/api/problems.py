@@ -1,5 +1,6 @@
 """Errors become RFC 9457 problems here, and nowhere else."""
 
+import re
 from typing import Any
 
 import structlog
@@ -8,7 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from lowtide.values.errors import FieldError, InvalidRequest, MarketError
+from lowtide.api.fields import PRINTABLE
+from lowtide.values.errors import DeadlinePassed, FieldError, InvalidRequest, MarketError
 
 MEDIA_TYPE = "application/problem+json"
 _CODES = {
@@ -37,7 +39,34 @@ _HTTP_CODES = {
     405: "method_not_allowed",
     415: "unsupported_media_type",
 }
+_SAID = {
+    "less_than_equal": "Too large. Send at most {le}.",
+    "less_than": "Too large. Send less than {lt}.",
+    "greater_than_equal": "Too small. Send at least {ge}.",
+    "greater_than": "Too small. Send more than {gt}.",
+    "literal_error": "Not one of the values taken. Send {expected}.",
+    "enum": "Not one of the values taken. Send {expected}.",
+    "string_type": "Send a string.",
+    "int_type": "Send a whole number, without quotes.",
+    "int_from_float": "Send a whole number.",
+    "int_parsing": "Send a whole number.",
+    "int_parsing_size": "Too large. Send a smaller whole number.",
+    "float_type": "Send a number, without quotes.",
+    "float_parsing": "Send a number.",
+    "bool_type": "Send true or false, without quotes.",
+    "bool_parsing": "Send true or false.",
+    "list_type": "Send a list: [ … ].",
+    "dict_type": "Send an object: {{ … }}.",
+    "model_type": "Send an object: {{ … }}.",
+    "model_attributes_type": "Send an object: {{ … }}.",
+    "string_too_short": "Too short. Send at least {min_length} character(s).",
+    "string_too_long": "Too long. Send at most {max_length} characters.",
+    "too_short": "Send at least {min_length} of them; {actual_length} came.",
+    "too_long": "Send at most {max_length} of them; {actual_length} came.",
+}
+"""What to do, by the kinds of error that pydantic words for programmers."""
 MAX_MESSAGE, MAX_DETAIL = 300, 600
+_FRACTION = re.compile(r"(?<=:\d\d)\.\d+Z")
 _log = structlog.get_logger()
 
 
@@ -67,9 +96,16 @@ def problem(
 
 def of_error(fault: MarketError) -> JSONResponse:
     """The problem of one of our errors."""
-    return problem(
-        fault.status, fault.code, fault.detail, errors=fault.errors, retry_after_s=fault.retry_after_s
-    )
+    detail, errors = fault.detail, fault.errors
+    if isinstance(fault, DeadlinePassed):
+        detail = _to_the_second(detail)
+        errors = tuple(FieldError(e.pointer, e.code, _to_the_second(e.message)) for e in errors)
+    return problem(fault.status, fault.code, detail, errors=errors, retry_after_s=fault.retry_after_s)
+
+
+def _to_the_second(text: str) -> str:
+    """A sentence with its instants cut to whole seconds."""
+    return _FRACTION.sub("Z", text)
 
 
 def invalid(faults: list[dict[str, Any]]) -> InvalidRequest:
@@ -109,6 +145,9 @@ def _own(kind: str) -> str:
         "conflicting",
         "too_large",
         "ends_before",
+        "bad_",
+        "credential",
+        "missing_field",
     )
     return kind if kind.startswith(ours) else "invalid_value"
 
@@ -121,16 +160,28 @@ def _message(fault: dict[str, Any]) -> str:
         return "This field is required."
     if kind == "extra_forbidden":
         return f"The market knows no field {fault['loc'][-1]!r} here. Remove it or mend its name; /docs lists the fields."
+    if kind in _SAID:
+        return _SAID[kind].format_map({name: _short(value) for name, value in fault.get("ctx", {}).items()})
+    if kind == "string_pattern_mismatch" and fault["ctx"]["pattern"] == PRINTABLE:
+        return "Send letters, digits and punctuation without spaces, at most 128."
     text = text[:MAX_MESSAGE]
     return text if text.endswith(".") else text + "."
 
 
+def _short(value: Any) -> str:
+    """A limit as people write it: 2 rather than 2.0."""
+    return (
+        f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    )
+
+
 def _place(fault: dict[str, Any]) -> str:
-    """The field's pointer; checks that look at a whole object name the field at fault as `name`."""
+    """The field's pointer; checks that look at a whole object name the field at fault as `name` or `path`."""
     if fault["type"] == "json_invalid":
         return ""
-    name = fault.get("ctx", {}).get("name")
-    return _pointer((*fault["loc"], name) if isinstance(name, str) else fault["loc"])
+    context = fault.get("ctx", {})
+    name, path = context.get("name"), context.get("path", ())
+    return _pointer((*fault["loc"], name) if isinstance(name, str) else (*fault["loc"], *path))
 
 
 def _pointer(where: tuple[Any, ...]) -> str:

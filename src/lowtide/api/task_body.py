@@ -9,8 +9,9 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from lowtide.api.auth import Principal
-from lowtide.api.bodies import Modality
-from lowtide.api.fields import Body, Instant, Name, Usd, ppm
+from lowtide.api.constraints import ConstraintsBody, ObjectiveBody
+from lowtide.api.fields import Body, Name, Usd, ppm
+from lowtide.api.messages import Message
 from lowtide.exchange.order import Claim, Order
 from lowtide.market.reputation import z_ppm
 from lowtide.market.task import Constraints, Lists, Needs, Objective, Task
@@ -28,6 +29,7 @@ _PART_MODALITY = {
 }
 _OURS = ("max_output_tokens", "max_tokens", "max_completion_tokens", "model", "stream", "stream_options", "n")
 _TOKENS = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+_LATER = "not available in this version, and refused"
 _EXAMPLE: dict[str, Any] = {
     "task_type": "support.reply",
     "input": {"messages": [{"role": "user", "content": "Where is my parcel?"}], "max_output_tokens": 300},
@@ -41,12 +43,28 @@ class TaskInput(Body):
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=4_096)]
-    max_output_tokens: _TOKENS | None = None
-    max_tokens: _TOKENS | None = None
-    max_completion_tokens: _TOKENS | None = None
-    model: Name | None = None
-    n: Annotated[int, Field(ge=1, le=128)] = 1
+    messages: Annotated[
+        list[Message],
+        Field(
+            min_length=1,
+            max_length=4_096,
+            description="each with `role` and `content`; whatever else a message holds passes through",
+        ),
+    ]
+    max_output_tokens: Annotated[
+        _TOKENS | None,
+        Field(
+            description="tokens of the answer at most; left out: 4,096, or what the offer allows if that is less"
+        ),
+    ] = None
+    max_tokens: Annotated[_TOKENS | None, Field(description="another name of max_output_tokens")] = None
+    max_completion_tokens: Annotated[
+        _TOKENS | None, Field(description="another name of max_output_tokens")
+    ] = None
+    model: Annotated[
+        Name | None, Field(description="the only model that may serve; `auto` or left out: any")
+    ] = None
+    n: Annotated[int, Field(ge=1, le=128, description="answers to produce; each is paid")] = 1
 
     @model_validator(mode="after")
     def countable(self) -> "TaskInput":
@@ -68,43 +86,6 @@ class TaskInput(Body):
         return {k: v for k, v in values.items() if k not in _OURS} | ({"n": self.n} if self.n > 1 else {})
 
 
-class ConstraintsBody(Body):
-    """Hard limits. A missing one does not constrain."""
-
-    min_quality: Annotated[float, Field(ge=0, le=1)] | None = None
-    confidence: Annotated[float, Field(ge=0.001, le=0.999)] = 0.5
-    max_latency_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = None
-    max_cost_usd: Usd | None = None
-    complete_by: Instant | None = None
-    complete_within_s: Annotated[float, Field(gt=0, le=365 * 86_400)] | None = None
-    domain: Name | None = None
-    modalities: list[Modality] | None = None
-    models: Annotated[list[Name], Field(min_length=1)] | None = None
-    providers: Annotated[list[Name], Field(min_length=1)] | None = None
-    exclude_providers: list[Name] = []
-    regions: Annotated[list[Name], Field(min_length=1)] | None = None
-    zero_retention: bool = False
-
-    @model_validator(mode="after")
-    def one_deadline(self) -> "ConstraintsBody":
-        """Only one way to say the deadline."""
-        if self.complete_by is not None and self.complete_within_s is not None:
-            raise PydanticCustomError(
-                "conflicting_fields",
-                "Send either complete_by or complete_within_s",
-                {"name": "complete_within_s"},
-            )
-        return self
-
-
-class ObjectiveBody(Body):
-    """What an accepted answer is worth, what a second costs, and an offer to fall back on."""
-
-    value_usd: Usd | None = None
-    per_second_usd: Usd = 0
-    fallback: str | None = None
-
-
 class TaskBody(Body):
     """An order for one piece of work."""
 
@@ -112,20 +93,40 @@ class TaskBody(Body):
         extra="forbid", strict=True, allow_inf_nan=False, json_schema_extra={"examples": [_EXAMPLE]}
     )
 
-    task_type: Name = "general"
-    input: TaskInput
-    constraints: ConstraintsBody = ConstraintsBody()
-    objective: ObjectiveBody = ObjectiveBody()
-    strategy: Literal["failover", "hedge", "escalate"] = "failover"
-    priority: Literal["normal", "low", "high"] = "normal"
-    max_attempts: Annotated[int, Field(ge=1, le=20)] | None = None
-    hedge_after_ms: Annotated[int, Field(ge=1)] | None = None
-    max_extra_usd: Usd | None = None
-    explore: bool = False
-    checks: list[dict[str, Any]] = []
-    labels: Annotated[dict[str, Annotated[str, Field(max_length=256)]], Field(max_length=32)] = {}
-    wait_s: Annotated[float, Field(ge=0, le=600)] | None = None
-    webhook_url: str | None = None
+    task_type: Annotated[
+        Name, Field(description="kind of work, yours to name; usual answer lengths are learnt by it")
+    ] = "general"
+    input: Annotated[TaskInput, Field(description="what the model gets")]
+    constraints: Annotated[ConstraintsBody, Field(description="left out: none")] = ConstraintsBody()
+    objective: Annotated[
+        ObjectiveBody, Field(description="left out: the cheapest that meets the constraints wins")
+    ] = ObjectiveBody()
+    strategy: Annotated[
+        Literal["failover", "hedge", "escalate"],
+        Field(description=f"`failover`: the next bid is called when one fails. The others: {_LATER}"),
+    ] = "failover"
+    priority: Annotated[
+        Literal["normal", "low", "high"], Field(description=f"`normal`. The others: {_LATER}")
+    ] = "normal"
+    max_attempts: Annotated[
+        Annotated[int, Field(ge=1, le=20)] | None,
+        Field(description="most calls of providers; left out: the market's setting"),
+    ] = None
+    hedge_after_ms: Annotated[Annotated[int, Field(ge=1)] | None, Field(description=_LATER)] = None
+    max_extra_usd: Annotated[Usd | None, Field(description=_LATER)] = None
+    explore: Annotated[
+        bool, Field(description=f"true lets a little known offer be tried to learn its quality: {_LATER}")
+    ] = False
+    checks: Annotated[list[dict[str, Any]], Field(description=f"checks of the answer: {_LATER}")] = []
+    labels: Annotated[
+        dict[str, Annotated[str, Field(max_length=256)]],
+        Field(max_length=32, description="yours; GET /v1/tasks filters by them"),
+    ] = {}
+    wait_s: Annotated[
+        Annotated[float, Field(ge=0, le=600)] | None,
+        Field(description="seconds that the answer waits for a final state; left out: it does not wait"),
+    ] = None
+    webhook_url: Annotated[str | None, Field(description=_LATER)] = None
 
     @model_validator(mode="after")
     def only_what_is_done(self) -> "TaskBody":
@@ -143,7 +144,7 @@ class TaskBody(Body):
             if given:
                 raise PydanticCustomError(
                     "not_available_yet",
-                    "{name}: this version does not do that yet. Leave it out",
+                    "This version does not do that yet. Leave it out",
                     {"name": name},
                 )
         return self

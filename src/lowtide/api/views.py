@@ -73,6 +73,7 @@ def provider(row: Provider) -> dict[str, Any]:
         "base_url": row.base_url,
         "credential_env": [name for name in row.credential_env.split(",") if name],
         "discount": ratio(row.discount_ppm),
+        "max_tokens_field": row.max_tokens_field,
         "source": row.source,
         "simulated": row.simulated,
         "created_at": when(row.created_at),

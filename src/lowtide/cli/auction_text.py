@@ -1,38 +1,39 @@
 """Auctions as people read them."""
 
 import json
+import textwrap
 from typing import Any
 
 import typer
 
-from lowtide.cli.say import NOTHING, facts, money, plain, table, when
+from lowtide.cli.offer_text import named
+from lowtide.cli.say import NOTHING, WIDTH, brief, facts, money, plain, table, when
 
 SHOWN = 40
 """Bids shown of a large book; --all shows the rest."""
+BIDS_WIDTH = 120
+"""Columns of the table of bids, which has more to tell than others."""
+_LEGEND = (
+    "bid: USD expected at the usual usage, by which bids rank; worst: USD at the longest answer, held against the "
+    "budget; quality: claimed/verified/lower bound, of which the last counts; p95: of the whole answer; score: USD that "
+    "the bid leaves the requester; tie at: the bid that would have tied. Money here has 4 digits; --json is exact."
+)
 
 
 def show_auction(auction: dict[str, Any], *, every: bool) -> None:
-    """An auction: limits, bids by rank, why it ended so, and how to check it."""
-    limits = ", ".join(f"{name} {plain(value)}" for name, value in auction["constraints"].items())
-    facts(
-        [
-            ("auction", auction["id"]),
-            ("task", auction["task_id"]),
-            ("opened", when(auction["opened_at"])),
-            ("book", f"version {auction['book_version']}"),
-            ("rule", auction["rule"]),
-            ("limits", limits),
-            ("outcome", auction["outcome"] + (f" ({auction['reason']})" if auction["reason"] else "")),
-            ("price", None if auction["winner"] is None else money(auction["clearing_price_usd"])),
-        ]
-    )
+    """An auction: limits, the decision to wait, bids by rank, why it ended so, and how to check it."""
+    facts(_head(auction))
     typer.echo("")
     bids = auction["bids"] if every else auction["bids"][:SHOWN]
     table(
-        ("rank", "offer", "bid", "quality", "p95", "reason"),
+        ("rank", "offer", "bid", "worst", "quality", "p95 ms", "score", "tie at", "reason"),
         [_bid(bid, auction["winner"]) for bid in bids],
-        right=("rank", "bid", "quality", "p95"),
+        right=("rank", "bid", "worst", "quality", "p95 ms", "score", "tie at"),
+        empty="The book had no offers: see `lowtide offers add`.",
+        width=BIDS_WIDTH,
     )
+    if bids:
+        typer.echo(textwrap.fill(_LEGEND, WIDTH))
     if len(bids) < len(auction["bids"]):
         typer.echo(f"… and {len(auction['bids']) - len(bids)} more: --all shows them.")
     typer.echo("")
@@ -41,18 +42,63 @@ def show_auction(auction: dict[str, Any], *, every: bool) -> None:
     typer.echo(f"Replayed just now: {again}. Replay it yourself: lowtide auctions replay {auction['id']}")
 
 
+def _head(auction: dict[str, Any]) -> list[tuple[str, str | None]]:
+    limits = ", ".join(f"{name} {plain(value)}" for name, value in auction["constraints"].items())
+    won = None if auction["winner"] is None else money(auction["clearing_price_usd"])
+    return [
+        ("auction", auction["id"]),
+        ("task", auction["task_id"]),
+        ("opened", when(auction["opened_at"])),
+        ("book", f"version {auction['book_version']}"),
+        ("rule", auction["rule"]),
+        ("limits", limits),
+        ("outcome", auction["outcome"] + (f" ({auction['reason']})" if auction["reason"] else "")),
+        ("expected price", won),
+        *([] if auction["deferral"] is None else _deferral(auction["deferral"], auction["bids"])),
+    ]
+
+
+def _deferral(found: dict[str, Any], bids: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
+    """The decision to wait, as facts."""
+    awaited = next((named(bid) for bid in bids if bid["offer_id"] == found["offer_id"]), found["offer_id"])
+    best = found["price_now_usd"]
+    return [
+        ("waits for", f"{awaited} ({found['policy']})"),
+        ("slot from", when(found["slot_from"])),
+        ("expected then", money(found["expected_price_usd"])),
+        ("best bid now", "nobody can serve it" if best is None else money(best)),
+        ("reservation", f"{money(found['reservation_price_usd'])}: a bid at or under it ends the wait"),
+        ("release", when(found["release_at"])),
+        ("latest start", when(found["latest_start"])),
+    ]
+
+
 def _bid(bid: dict[str, Any], winner: str | None) -> tuple[str, ...]:
     p95 = bid["latency_ms"]["p95"]
-    quality = bid["quality"]["lower_bound"]
     won = bid["offer_id"] == winner
     return (
         plain(bid["rank"]),
-        f"{bid['provider']} {bid['model']}" + ("" if bid["lane"] == "standard" else f" ({bid['lane']})"),
-        money(bid["bid_usd"]),
-        NOTHING if quality is None else f"{quality:.3f}",
-        NOTHING if p95 is None else f"{p95} ms",
+        named(bid),
+        brief(bid["bid_usd"]),
+        brief(bid["worst_usd"]),
+        _quality(bid["quality"]),
+        plain(p95),
+        brief(bid["score_usd"]),
+        brief(bid["min_to_win_usd"]),
         "won" if won else bid["loss_reason"] or "still in",
     )
+
+
+def _quality(quality: dict[str, Any]) -> str:
+    """Claimed, verified and lower bound: .93/.85/.85. Cut, not rounded, so that none looks better than it counts."""
+    return "/".join(_share(quality[name]) for name in ("claimed", "verified", "lower_bound"))
+
+
+def _share(value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    thousandths = int(value * 1_000 + 1e-6)
+    return "1" if thousandths >= 1_000 else f".{thousandths:03d}".rstrip("0").ljust(3, "0")
 
 
 def show_differences(replayed: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ def list_(
     after: After = None,
     as_json: AsJson = False,
 ) -> None:
-    """List auctions, the newest first.
+    """List auctions, the newest first. `expected` is the price for the expected usage; the actual usage is paid.
 
     Example: lowtide auctions list --outcome held
     """
@@ -50,7 +50,7 @@ def list_(
         typer.echo(page.text)
         return
     table(
-        ("id", "opened", "won by", "price", "outcome"),
+        ("id", "opened", "won by", "expected", "outcome"),
         [
             (
                 row["id"],
@@ -61,7 +61,8 @@ def list_(
             )
             for row in page.data["data"]
         ],
-        right=("price",),
+        right=("expected",),
+        empty="Post work with `lowtide tasks submit`; its auction runs at once.",
     )
     more(page.data)
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from lowtide.cli import local
-from lowtide.cli.findings import Finding
+from lowtide.cli.findings import Finding, Serving
 from lowtide.values.errors import SetupError
 from lowtide.values.money import usd
 
@@ -13,15 +13,24 @@ if TYPE_CHECKING:
 
 SEALER_S = 1.5
 """Twice the sealer's pace, with a margin: a line that still waits then is not being numbered."""
+_TO_CHECK = "To check the service's, set LOWTIDE_DATABASE_URL to what it was started with"
 _OPEN = ("queued", "held", "assigned", "running")
 
 
-async def check_database(url: str, *, serving: bool) -> list[Finding]:
-    """The database, and what stands in it. `serving`: a service runs, so the log must be numbered."""
+async def check_database(url: str, serving: Serving | None) -> list[Finding]:
+    """The database of this shell's settings, and what stands in it; the log must be numbered where it is served.
+
+    `serving`: what the service that answers has. It may use another database, and nothing is wrong with that.
+    """
     from lowtide.store import migrate
 
     name = local.shown(url)
     if not local.exists(url):
+        if serving is not None:
+            detail = (
+                f"{name}, of this shell's settings, is not there; the service at {serving.url} uses another"
+            )
+            return [Finding("database", "unset", detail, _TO_CHECK)]
         return [Finding("database", "unset", f"there is none at {name} yet", "`lowtide serve` makes it")]
     try:
         waiting = await migrate.pending(url)
@@ -31,13 +40,32 @@ async def check_database(url: str, *, serving: bool) -> list[Finding]:
         behind = Finding("database", "broken", f"{name} lacks {', '.join(waiting)}", "lowtide migrate")
         return [behind]
     async with local.opened(url) as database:
+        another = serving if serving is not None and not await _serves(database, serving) else None
         return [
-            Finding("database", "ok", f"{name} answers and is migrated"),
+            Finding("database", "ok", f"{name} answers and is migrated")
+            if another is None
+            else _another(name, another.url),
             await _book(database),
             await _waiting(database),
-            await _log(database, serving=serving),
+            await _log(database, serving=serving is not None and another is None),
             await _ledger(database),
         ]
+
+
+def _another(name: str, service_url: str) -> Finding:
+    detail = f"{name}, of this shell's settings, is migrated; the service at {service_url} uses another"
+    return Finding("database", "ok", detail, _TO_CHECK)
+
+
+async def _serves(database: "Database", serving: Serving) -> bool:
+    """Whether the service's book is this database's, as far as can be told: a key may not see the digest."""
+    from lowtide.store import book
+
+    async with database.read() as conn:
+        sealed = await book.version(conn, serving.version)
+    if sealed is None:
+        return serving.version == 0
+    return serving.digest in (None, sealed.digest.hex())
 
 
 async def _book(database: "Database") -> Finding:

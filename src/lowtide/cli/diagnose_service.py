@@ -3,14 +3,14 @@
 import os
 from typing import Any
 
-from lowtide.cli.findings import Finding
+from lowtide.cli.findings import Finding, Serving
 from lowtide.cli.options import DEFAULT_URL
 from lowtide.cli.say import CommandFailed
 from lowtide.cli.service import Service
 
 
-def check_service(url: str, key: str | None) -> list[Finding]:
-    """The service at a URL, then the key, then the offers."""
+def check_service(url: str, key: str | None) -> tuple[list[Finding], Serving | None]:
+    """The service at a URL, then the key, then the offers; and the book that it serves, where it answers."""
     try:
         service = Service(url, key)
         alive = b"".join(service.chunks("/healthz")) == b"ok"
@@ -19,20 +19,23 @@ def check_service(url: str, key: str | None) -> list[Finding]:
         expected = url != DEFAULT_URL or bool(os.environ.get("LOWTIDE_URL"))
         missing = fault.code == "no_market" and not expected
         state: Any = "unset" if missing else "broken"
-        return [Finding("service", state, fault.detail)]
+        return [Finding("service", state, fault.detail)], None
     if not alive:
-        return [Finding("service", "broken", f"what answers at {url} is no market", "check LOWTIDE_URL")]
+        stranger = f"what answers at {url} is no market"
+        return [Finding("service", "broken", stranger, "check LOWTIDE_URL")], None
     up = Finding("service", "ok", f"{url} is ready with book version {ready['book_version']}")
     try:
-        asks = service.get("/v1/book").data["data"]
+        book = service.get("/v1/book").data
     except CommandFailed as fault:
-        if fault.code == "no_key":
-            return [
-                up,
-                Finding("key", "unset", "none is set", "Set LOWTIDE_KEY; `lowtide keys create` makes one"),
-            ]
-        return [up, Finding("key", "broken", fault.detail, "lowtide keys create")]
-    return [up, Finding("key", "ok", "the service takes it"), _offers(asks)]
+        return [up, _refused(fault)], Serving(url, ready["book_version"], None)
+    taken = Finding("key", "ok", "the service takes it")
+    return [up, taken, _offers(book["data"])], Serving(url, book["book_version"], book["digest"])
+
+
+def _refused(fault: CommandFailed) -> Finding:
+    if fault.code == "no_key":
+        return Finding("key", "unset", "none is set", "Set LOWTIDE_KEY; `lowtide keys create` makes one")
+    return Finding("key", "broken", fault.detail, "lowtide keys create")
 
 
 def _offers(asks: list[dict[str, Any]]) -> Finding:

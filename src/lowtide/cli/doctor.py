@@ -42,12 +42,11 @@ def diagnose(url: str, key: str | None, database: str | None) -> list[Finding]:
     try:
         settings = local.settings(database)
     except SetupError as fault:
-        return [Finding("settings", "broken", fault.detail), *check_service(url, key)]
-    service = check_service(url, key)
-    serving = any(finding.check == "service" and finding.state == "ok" for finding in service)
+        return [Finding("settings", "broken", fault.detail), *check_service(url, key)[0]]
+    service, serving = check_service(url, key)
     return [
         *check_files(settings),
-        *local.run(check_database(settings.database_url, serving=serving)),
+        *local.run(check_database(settings.database_url, serving)),
         *service,
     ]
 

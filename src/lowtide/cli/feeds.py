@@ -43,6 +43,7 @@ def list_(
             for row in page.data["data"]
         ],
         right=("accepted", "refused"),
+        empty="A provider of config/providers with a catalog or a tariff has one; see `lowtide doctor` for what is live.",
     )
     more(page.data)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lowtide.cli.local import shown
+from lowtide.cli.options import DEFAULT_URL
 from lowtide.cli.say import facts
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def greet(settings: "Settings", running: "Running", url: str) -> None:
     if running.made_key is not None:
         typer.echo("An operator key was made for you. It is shown once, so keep it:")
         typer.echo(f"  export LOWTIDE_KEY={running.made_key}")
+    if url != DEFAULT_URL:
+        typer.echo("Other commands find this market by its address:")
+        typer.echo(f"  export LOWTIDE_URL={url}")
     typer.echo("Stop with Ctrl-C.")
 
 

@@ -77,6 +77,7 @@ def list_(database: DatabaseUrl = None, as_json: _AsJson = False) -> None:
             )
             for key in found
         ],
+        empty="Make one with `lowtide keys create`.",
     )
 
 

@@ -1,19 +1,47 @@
 """Offers and quotes as people read them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lowtide.cli.say import NOTHING, money, plain, table, when
+from lowtide.cli.say import NOTHING, CommandFailed, money, plain, table, when
+from lowtide.cli.service import Service
 
 
 def show_offers(offers: Sequence[dict[str, Any]], asks: Sequence[dict[str, Any]]) -> None:
     """Offers with their price now, as the book's asks have it."""
     prices = {ask["offer_id"]: ask for ask in asks}
     table(
-        ("id", "provider", "model", "lane", "input", "output", "until"),
+        ("id", "offer", "input", "output", "until"),
         [_line(offer, prices.get(offer["id"])) for offer in offers],
         right=("input", "output"),
+        empty="Register a seller with `lowtide providers add`, then list what it sells with `lowtide offers add`.",
     )
+
+
+def named(offer: Mapping[str, Any]) -> str:
+    """An offer as people know it: provider and model, with a variant and a lane that is not the standard one."""
+    variant = f" [{offer['variant']}]" if offer.get("variant") else ""
+    lane = "" if offer["lane"] == "standard" else f" ({offer['lane']})"
+    return f"{offer['provider']} {offer['model']}{variant}{lane}"
+
+
+class OfferNames:
+    """Names of offers by id, each asked of the market once."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._known: dict[str, str] = {}
+
+    def __call__(self, offer_id: str, fallback: str) -> str:
+        """The name of an offer; `fallback` where the market does not tell it."""
+        if offer_id not in self._known:
+            try:
+                self._known[offer_id] = named(self._service.get(f"/v1/offers/{offer_id}").data)
+            except CommandFailed as fault:
+                if fault.code == "no_market":
+                    raise
+                self._known[offer_id] = fallback
+        return self._known[offer_id]
 
 
 def _line(offer: dict[str, Any], ask: dict[str, Any] | None) -> tuple[str, ...]:
@@ -21,9 +49,7 @@ def _line(offer: dict[str, Any], ask: dict[str, Any] | None) -> tuple[str, ...]:
     until = "withdrawn" if offer["withdrawn_at"] else "no price" if not found else _until(ask)
     return (
         offer["id"],
-        offer["provider"],
-        offer["model"] + (f" [{offer['variant']}]" if offer["variant"] else ""),
-        offer["lane"],
+        named(offer),
         money(found.get("input_per_mtok")),
         money(found.get("output_per_mtok")),
         until,

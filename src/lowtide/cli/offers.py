@@ -159,9 +159,12 @@ def quote(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Push a price. Where quotes overlap, the newest sequence counts.
+    """Push a price. Where quotes overlap, the newest sequence counts; where none covers an instant, there is no price.
 
-    Example: lowtide offers quote off_01abc… --input 0.25 --output 1.25 --from +2h --until +8h
+    Prices that follow each other must tile: give absolute times, the same for --until and the next --from, or all at
+    once as a --curve. Times such as +2h are counted anew at each call, so two calls leave a gap.
+
+    Example: lowtide offers quote off_01abc… --input 0.25 --output 1.25 --from 2027-01-01T22:00:00Z
     """
     body: dict[str, Any]
     if curve is not None:

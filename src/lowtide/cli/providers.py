@@ -30,6 +30,7 @@ def list_(
     table(
         ("id", "name", "wire", "address", "source"),
         [(row["id"], row["name"], row["wire"], row["base_url"], row["source"]) for row in page.data["data"]],
+        empty="Register one with `lowtide providers add`, or set the key of one that `lowtide doctor` names.",
     )
     more(page.data)
 

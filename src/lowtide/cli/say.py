@@ -4,7 +4,8 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from decimal import Decimal
+from typing import Any, Literal
 
 import typer
 
@@ -29,19 +30,32 @@ def complain(fault: MarketError) -> None:
             typer.echo(f"  {error.pointer or 'body'}: {error.message}", err=True)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
-    """A table without frame. Ids and times are never broken over lines; columns named in `right` stand to the right."""
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[str] = (),
+    *,
+    empty: str = "",
+    width: int = WIDTH,
+) -> None:
+    """A table without frame, of at most `width` columns; without rows, that there are none yet and what `empty` says.
+
+    Ids, times and the columns named in `right` stay on one line; others are folded at spaces, never within a word.
+    """
+    if not rows:
+        typer.echo(f"None yet. {empty}".rstrip())
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) if sys.stdout.isatty() else WIDTH
+    if sys.stdout.isatty():
+        width = min(width, shutil.get_terminal_size((width, 24)).columns)
     found = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
-        whole = name == "id" or name in _TIMES
-        found.add_column(
-            Text(name), justify="right" if name in right else "left", no_wrap=whole, overflow="fold"
-        )
+        whole = name == "id" or name in _TIMES or name in right
+        side: Literal["left", "right"] = "right" if name in right else "left"
+        found.add_column(Text(name), justify=side, no_wrap=whole, overflow="ellipsis")
     for row in rows:
         found.add_row(*(Text(cell) for cell in row))
     Console(width=width, highlight=False, emoji=False, markup=False).print(found)
@@ -63,6 +77,30 @@ def facts(pairs: Sequence[tuple[str, str | None]]) -> None:
 def money(amount: Any) -> str:
     """A USD string of the API as people write it."""
     return NOTHING if amount is None else f"-${str(amount)[1:]}" if str(amount)[:1] == "-" else f"${amount}"
+
+
+def brief(amount: Any, digits: int = 4) -> str:
+    """A USD string of the API to so many significant digits, without the sign of the dollar: for wide tables."""
+    if amount is None:
+        return NOTHING
+    exact = Decimal(str(amount))
+    places = max(0, digits - 1 - exact.adjusted())
+    shown = format(round(exact, places), "f")
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
+
+
+def span(seconds: float) -> str:
+    """A stretch of time in its two largest units: 4.2 s, 33 min 30 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.2f}".rstrip("0").rstrip(".") + " s"
+    units = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+    first = next(number for number, (length, _) in enumerate(units) if seconds >= length)
+    parts, left = [], int(seconds)
+    for length, name in units[first : first + 2]:
+        count, left = divmod(left, length)
+        if count:
+            parts.append(f"{count} {name}")
+    return " ".join(parts)
 
 
 def when(text: Any) -> str:

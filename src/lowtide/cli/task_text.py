@@ -5,48 +5,32 @@ from typing import Any
 
 import typer
 
-from lowtide.cli.say import facts, money, plain, table, when
+from lowtide.cli.offer_text import OfferNames, named
+from lowtide.cli.say import facts, money, plain, span, table, when
 from lowtide.cli.service import Service
 
 FINAL = ("succeeded", "failed", "unfilled", "expired", "cancelled")
 
 
-def watched(service: Service, task_id: str) -> None:
-    """Print each change of a task as it comes, until its end."""
-    for kind, data in service.events(f"/v1/tasks/{task_id}/events"):
-        event = json.loads(data)
-        state = event.get("state", kind.partition(".")[2])
-        typer.echo(f"{when(event['at'])}  {state}{_meaning(service, task_id, kind, event)}")
+def state_of(task: dict[str, Any], pattern: str = " ({})") -> str:
+    """A state with the code that led to it, which is said once where both are the same word."""
+    reason = task["reason"]
+    return str(task["state"]) + (pattern.format(reason) if reason and reason != task["state"] else "")
 
 
-def _meaning(service: Service, task_id: str, kind: str, event: dict[str, Any]) -> str:
-    """What an event means, in words: why it waits, or where it runs and at which price."""
-    if kind.startswith("attempt."):
-        return f": an attempt {kind.partition('.')[2]}" + (
-            f" ({event['outcome']})" if event.get("outcome") else ""
-        )
-    task = service.get(f"/v1/tasks/{task_id}").data
-    if event.get("state") == "held" and task["hold"]:
-        return f": {task['hold']['reason']}"
-    if event.get("state") == "running" and task["award"]:
-        award = task["award"]
-        return f" at {award['provider']} ({award['model']}, {award['lane']}) for {money(award['price_usd'])}"
-    return f": {event['reason']}" if event.get("reason") else ""
-
-
-def show_task(task: dict[str, Any]) -> None:
-    """A task: where it stands and why, what it cost, and the answer."""
-    facts(_head(task) + ([] if task["receipt"] is None else _receipt(task["receipt"])))
-    failed = [one for one in task["attempts"] if one["state"] in ("failed", "unknown", "cancelled")]
-    if failed:
+def show_task(service: Service, task: dict[str, Any]) -> None:
+    """A task: where it stands and why, what it cost, and the answer. The service tells the names of its offers."""
+    tried = OfferNames(service)
+    facts(_head(task, tried) + ([] if task["receipt"] is None else _receipt(task["receipt"])))
+    if any(one["state"] in ("failed", "unknown", "cancelled") for one in task["attempts"]):
         typer.echo("")
         table(
-            ("attempt", "provider", "outcome", "cost", "detail"),
+            ("attempt", "offer", "outcome", "cost", "detail"),
             [
                 (
                     str(one["number"]),
-                    one["provider"],
-                    plain(one["outcome"]),
+                    tried(one["offer_id"], one["provider"]),
+                    plain(one["outcome"] or one["state"]),
                     money(one["cost_usd"]),
                     plain(one["detail"]),
                 )
@@ -59,32 +43,37 @@ def show_task(task: dict[str, Any]) -> None:
         typer.echo(answer(task["result"]["output"]))
 
 
-def _head(task: dict[str, Any]) -> list[tuple[str, str | None]]:
-    hold, award, nearest = task["hold"], task["award"], task["nearest"]
+def _head(task: dict[str, Any], tried: OfferNames) -> list[tuple[str, str | None]]:
+    hold, nearest = task["hold"], task["nearest"]
     waits = hold is not None and task["state"] == "held"
-    why = "" if not task["reason"] else f" ({task['reason']})"
     return [
         ("task", task["id"]),
         ("type", task["task_type"]),
-        ("state", task["state"] + why),
+        ("state", state_of(task)),
         ("auction", f"{task['auction_id']}  (lowtide auctions show {task['auction_id']})"),
         ("waits", hold["reason"] if waits else None),
         ("release", when(hold["release_at"]) if waits else None),
-        (
-            "award",
-            None
-            if award is None
-            else f"{award['provider']} {award['model']} ({award['lane']}), bid {money(award['bid_usd'])}, "
-            f"price {money(award['price_usd'])}",
-        ),
+        ("award", None if task["award"] is None else _award(task, tried)),
         (
             "nearest",
             None
             if nearest is None or task["state"] not in ("unfilled", "queued")
-            else f"{nearest['provider']} {nearest['model']} ({nearest['lane']}), {nearest['reason']}, "
-            f"bid {money(nearest['bid_usd'])}",
+            else f"{named(nearest)}, {nearest['reason']}, bid {money(nearest['bid_usd'])}",
         ),
     ]
+
+
+def _award(task: dict[str, Any], tried: OfferNames) -> str:
+    """Who won; after a failover also which winner of which auction began."""
+    award, attempts = task["award"], task["attempts"]
+    last = f"{named(award)}, bid {money(award['bid_usd'])}, expected price {money(award['price_usd'])}"
+    if not attempts or all(one["offer_id"] == award["offer_id"] for one in attempts):
+        return last
+    first = attempts[0]
+    return (
+        f"{tried(first['offer_id'], first['provider'])} won auction {first['auction_id']} and began; "
+        f"after failover {last}"
+    )
 
 
 def _receipt(receipt: dict[str, Any]) -> list[tuple[str, str | None]]:
@@ -94,7 +83,7 @@ def _receipt(receipt: dict[str, Any]) -> list[tuple[str, str | None]]:
     return [
         ("paid", f"{money(receipt['paid_usd'])} of {money(receipt['authorized_usd'])} authorized"),
         ("at once", None if immediate is None else f"{money(immediate)}{saved}"),
-        ("held", f"{receipt['held_s']:g} s" if receipt["held_s"] else None),
+        ("held", span(receipt["held_s"]) if receipt["held_s"] else None),
         ("deadline", late),
     ]
 

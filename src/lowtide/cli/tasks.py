@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from lowtide.cli.offer_text import named
 from lowtide.cli.options import DEFAULT_URL, After, AsJson, Key, Limit, Url, group
-from lowtide.cli.say import NOTHING, CommandFailed, money, more, table, when
+from lowtide.cli.say import NOTHING, CommandFailed, money, more, span, table, when
 from lowtide.cli.service import Service
-from lowtide.cli.task_text import FINAL, show_estimate, show_task, watched
+from lowtide.cli.task_text import FINAL, show_estimate, show_task, state_of
 from lowtide.cli.times import duration_s, moment
+from lowtide.cli.watching import watched
 
 app = group("Post work with its limits, and follow it.")
 _Task = Annotated[str, typer.Argument(metavar="TASK", help="Its id.")]
@@ -40,16 +42,22 @@ def submit(
     within: Within = None,
     model: Models = None,
     label: Labels = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
+    wait: Annotated[
+        str | None,
+        typer.Option("--wait", metavar="SECONDS", help="Follow it to its end, at most so long: 30, 5m, 2h."),
+    ] = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Post a task: its auction runs now, and it is awarded, held for a better price, queued or unfilled.
 
-    A task is only held where it has a deadline. Exit 1 where nobody can serve it.
-    Example: lowtide tasks submit "Where is my parcel?" --min-quality 0.9 --max-cost 0.05 --within 2h --wait
+    A task is only held where it has a deadline. Exit 1 where nobody can serve it, and with --wait where it has not
+    succeeded by then; it goes on all the same.
+
+    Example: lowtide tasks submit "Where is my parcel?" --min-quality 0.9 --max-cost 0.05 --wait 30
     """
+    patience = None if wait is None else duration_s(wait)
     body = _body(
         prompt,
         file,
@@ -65,19 +73,18 @@ def submit(
     )
     service = Service(url, key)
     placed = service.post("/v1/tasks", body)
-    if wait and placed.data["state"] not in FINAL:
-        if not as_json:
-            watched(service, placed.data["id"])
-        else:
-            for _ in service.events(f"/v1/tasks/{placed.data['id']}/events"):
-                continue
-        placed = service.get(f"/v1/tasks/{placed.data['id']}")
+    task_id = placed.data["id"]
+    if patience is not None and placed.data["state"] not in FINAL:
+        watched(service, task_id, within_s=patience, quiet=as_json)
+        placed = service.get(f"/v1/tasks/{task_id}")
     if as_json:
         typer.echo(placed.text)
     else:
-        show_task(placed.data)
+        show_task(service, placed.data)
+        if wait is not None and placed.data["state"] not in FINAL:
+            typer.echo(f"\nNot done after {span(patience or 0)}; it goes on: lowtide tasks watch {task_id}")
     if placed.data["state"] in ("unfilled", "failed", "expired") or (
-        wait and placed.data["state"] != "succeeded"
+        wait is not None and placed.data["state"] != "succeeded"
     ):
         raise typer.Exit(1)
 
@@ -148,6 +155,7 @@ def list_(
         ("id", "created", "state", "bought from", "paid"),
         [_line(row) for row in page.data["data"]],
         right=("paid",),
+        empty='Post one: lowtide tasks submit "Where is my parcel?" --wait 30',
     )
     more(page.data)
 
@@ -157,8 +165,8 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["id"],
         when(row["created_at"]),
-        row["state"] + (f": {row['reason']}" if row["reason"] else ""),
-        f"{award['provider']} {award['model']}" if award else NOTHING,
+        state_of(row, ": {}"),
+        named(award) if award else NOTHING,
         money(receipt.get("paid_usd")),
     )
 
@@ -169,11 +177,12 @@ def show(task: _Task, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson =
 
     Example: lowtide tasks show task_01abc…
     """
-    found = Service(url, key).get(f"/v1/tasks/{task}")
+    service = Service(url, key)
+    found = service.get(f"/v1/tasks/{task}")
     if as_json:
         typer.echo(found.text)
     else:
-        show_task(found.data)
+        show_task(service, found.data)
 
 
 @app.command("cancel")
@@ -200,7 +209,7 @@ def watch(task: _Task, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson 
         watched(service, task)
     ended = service.get(f"/v1/tasks/{task}").data
     if not as_json:
-        show_task(ended)
+        show_task(service, ended)
     if ended["state"] != "succeeded":
         raise typer.Exit(1)
 

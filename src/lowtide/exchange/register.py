@@ -1,7 +1,8 @@
 """Registering: providers, offers and quotes, each standing in the book before the answer goes out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -18,7 +19,7 @@ from lowtide.store import offers as stored
 from lowtide.store import providers as stored_providers
 from lowtide.store.tables import OfferRow, Provider
 from lowtide.values.canonical import canonical
-from lowtide.values.errors import Conflict, NotFound, StaleQuote
+from lowtide.values.errors import Conflict, FieldError, NotFound, OverlappingQuotes, StaleQuote
 from lowtide.values.ids import new_id
 
 PUSH = "push"
@@ -146,12 +147,13 @@ async def push_quotes(
     """Take quotes, all or nothing; each as taken, and the book version that has them.
 
     Quotes of one offer in one push may not overlap, and their sequences must be newer than what the market has;
-    without a sequence they get the next. Raises NotFound (`unknown_offer`), StaleQuote, OverlappingQuotes.
+    without a sequence they get the next. Raises NotFound (`unknown_offer`), and StaleQuote and
+    OverlappingQuotes, whose `errors` point into the push: `/3/valid_from` is that of its fourth quote.
     """
     now = market.now()
-    by_offer: dict[str, list[Pushed]] = {}
-    for one in pushed:
-        by_offer.setdefault(one.offer_id, []).append(one)
+    by_offer: dict[str, list[tuple[int, Pushed]]] = {}
+    for place, one in enumerate(pushed):
+        by_offer.setdefault(one.offer_id, []).append((place, one))
 
     async def change(conn: AsyncConnection, touched: Touched) -> list[Taken]:
         taken: list[Taken] = []
@@ -166,7 +168,7 @@ async def push_quotes(
 
 
 async def _take(
-    conn: AsyncConnection, offer_id: str, quotes: Iterable[Pushed], source: str, now: int
+    conn: AsyncConnection, offer_id: str, quotes: Sequence[tuple[int, Pushed]], source: str, now: int
 ) -> list[Taken]:
     row = await offer_or_404(conn, offer_id)
     if row.withdrawn_at is not None:
@@ -183,14 +185,27 @@ async def _take(
         )
     newest = await stored.newest_sequence(conn, offer_id, source) or 0
     fresh = []
-    for one in quotes:
+    for place, one in quotes:
         sequence = newest + 1 if one.sequence is None else one.sequence
         if sequence <= newest:
-            raise StaleQuote(offer_id, sequence, newest)
+            stale = StaleQuote(offer_id, sequence, newest)
+            stale.errors = (FieldError(f"/{place}/sequence", stale.code, stale.detail),)
+            raise stale
         start = now if one.valid_from is None else one.valid_from
         fresh.append(Taken(new_id("quo", now), offer_id, Quote(one.prices, start, one.valid_until, sequence)))
-    refuse_overlaps([one.quote for one in fresh])
+    _refuse_overlaps([(place, one.quote) for (place, _), one in zip(quotes, fresh, strict=True)])
     return fresh
+
+
+def _refuse_overlaps(placed: Sequence[tuple[int, Quote]]) -> None:
+    """Raise OverlappingQuotes that points at the later quote of the first two that overlap."""
+    ordered = sorted(placed, key=lambda one: one[1].valid_from)
+    for (_, earlier), (place, later) in pairwise(ordered):
+        try:
+            refuse_overlaps([earlier, later])
+        except OverlappingQuotes as fault:
+            fault.errors = (FieldError(f"/{place}/valid_from", fault.code, fault.detail),)
+            raise
 
 
 def _row(taken: Taken, source: str, now: int) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class Database:
     async def open(cls, url: str) -> "Database":
         """Connect and start the writer. Raises SetupError where the URL or the server cannot be used."""
         parsed = normalised_url(url)
-        shown = parsed.render_as_string(hide_password=True)
+        shown = parsed.set(drivername=parsed.get_backend_name()).render_as_string(hide_password=True)
         try:
             await prepare_file(parsed)
             database = cls(parsed)

@@ -6,7 +6,7 @@ import pytest
 import typer
 
 from lowtide.cli import say
-from lowtide.cli.say import complain, facts, money, table, when
+from lowtide.cli.say import brief, complain, facts, money, span, table, when
 from lowtide.cli.times import duration_s, moment
 from lowtide.values.errors import FieldError, InvalidRequest
 from lowtide.values.instants import parse_instant
@@ -55,6 +55,52 @@ def test_a_table_fits_a_hundred_columns_and_breaks_no_id(capsys: pytest.CaptureF
     assert all(len(line) <= say.WIDTH for line in lines)
     assert lines[1].startswith(name)
     assert "2026-11-24 06:00:00Z" in lines[1]
+
+
+def test_a_table_breaks_no_word(capsys: pytest.CaptureFixture[str]):
+    table(
+        ("id", "offer", "until"),
+        [("off_" + "x" * 24, "openai gpt-5.6-luna-preview [long] (flex)" * 2, "replaced")],
+    )
+    shown = capsys.readouterr().out
+    assert "gpt-5.6-luna-preview" in shown.split()
+
+
+def test_a_table_without_rows_says_so_and_what_to_do(capsys: pytest.CaptureFixture[str]):
+    table(("id",), [], empty="Make one with `lowtide keys create`.")
+    assert capsys.readouterr().out == "None yet. Make one with `lowtide keys create`.\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (4.25, "4.25 s"),
+        (30, "30 s"),
+        (2010.54, "33 min 30 s"),
+        (7_200, "2 h"),
+        (93_600, "1 d 2 h"),
+        (3_605, "1 h"),
+    ],
+)
+def test_a_stretch_of_time_is_told_in_its_two_largest_units(seconds: float, shown: str):
+    assert span(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        ("0.0000126", "0.0000126"),
+        ("0.012345678", "0.01235"),
+        ("12.3456", "12.35"),
+        ("-0.5", "-0.5"),
+        ("0", "0"),
+        ("1200", "1200"),
+        ("123456.7", "123457"),
+        (None, "–"),
+    ],
+)
+def test_money_of_a_wide_table_has_four_digits(amount: str | None, shown: str):
+    assert brief(amount) == shown
 
 
 def test_a_long_fact_is_folded_under_its_name(capsys: pytest.CaptureFixture[str]):

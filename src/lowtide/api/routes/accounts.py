@@ -6,10 +6,11 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from lowtide.api import views
+from lowtide.api import answers, views
 from lowtide.api.auth import AnyRole, Operator, derived_key, key_hash, new_key
 from lowtide.api.bodies import NewAccount, NewKey
 from lowtide.api.context import TheMarket
+from lowtide.api.contract import told
 from lowtide.api.idempotent import TheClaim
 from lowtide.api.json_body import StrictRoute
 from lowtide.api.pages import After, Limit, page
@@ -22,7 +23,9 @@ from lowtide.values.ids import new_id
 router = APIRouter(tags=["accounts and keys"], route_class=StrictRoute)
 
 
-@router.post("/accounts", status_code=201, summary="Open a prepaid account")
+@router.post(
+    "/accounts", status_code=201, summary="Open a prepaid account", responses=told(answers.Account, 201)
+)
 async def open_account(body: NewAccount, market: TheMarket, _who: Operator, once: TheClaim) -> Response:
     """An account with a credit line and no deposit; `credit_limit_usd: null` is credit without limit."""
     now = market.now()
@@ -47,7 +50,7 @@ async def open_account(body: NewAccount, market: TheMarket, _who: Operator, once
     return await once.answer(make, again)
 
 
-@router.get("/accounts", summary="List accounts")
+@router.get("/accounts", summary="List accounts", responses=told(answers.Page[answers.Account]))
 async def list_accounts(
     market: TheMarket, _who: Operator, limit: Limit = 50, after: After = None
 ) -> dict[str, Any]:
@@ -57,7 +60,7 @@ async def list_accounts(
     return page(rows, limit, views.account, lambda row: row.id)
 
 
-@router.get("/accounts/{account_id}", summary="Read an account's balance")
+@router.get("/accounts/{account_id}", summary="Read an account's balance", responses=told(answers.Account))
 async def read_account(account_id: str, market: TheMarket, who: AnyRole) -> dict[str, Any]:
     """Available, authorized and spent. A requester sees its own account."""
     if not who.sees_all and account_id != who.account_id:
@@ -69,7 +72,7 @@ async def read_account(account_id: str, market: TheMarket, who: AnyRole) -> dict
     return views.account(row)
 
 
-@router.post("/keys", status_code=201, summary="Make a key")
+@router.post("/keys", status_code=201, summary="Make a key", responses=told(answers.MadeKey, 201))
 async def make_key(
     request: Request, body: NewKey, market: TheMarket, _who: Operator, once: TheClaim
 ) -> Response:
@@ -107,7 +110,7 @@ async def make_key(
     return await once.answer(make, again, secret=True)
 
 
-@router.get("/keys", summary="List keys")
+@router.get("/keys", summary="List keys", responses=told(answers.Page[answers.Key]))
 async def list_keys(
     market: TheMarket, _who: Operator, limit: Limit = 50, after: After = None
 ) -> dict[str, Any]:
@@ -117,7 +120,7 @@ async def list_keys(
     return page(rows, limit, views.key, lambda row: row.id)
 
 
-@router.delete("/keys/{key_id}", summary="Revoke a key")
+@router.delete("/keys/{key_id}", summary="Revoke a key", responses=told(answers.Key))
 async def revoke_key(key_id: str, market: TheMarket, _who: Operator) -> dict[str, Any]:
     """The key stops working at once."""
     now = market.now()

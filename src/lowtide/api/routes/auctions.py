@@ -4,9 +4,10 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 
-from lowtide.api import task_views
+from lowtide.api import answers, auction_answers, task_views
 from lowtide.api.auth import Principal, Reader
 from lowtide.api.context import TheMarket
+from lowtide.api.contract import told
 from lowtide.api.json_body import StrictRoute
 from lowtide.api.pages import After, Limit, page
 from lowtide.api.streams import JsonLines
@@ -20,7 +21,7 @@ router = APIRouter(tags=["auctions"], route_class=StrictRoute)
 Outcome = Literal["awarded", "held", "queued", "unfilled"]
 
 
-@router.get("/auctions", summary="List auctions")
+@router.get("/auctions", summary="List auctions", responses=told(answers.Page[auction_answers.AuctionListed]))
 async def list_auctions(
     market: TheMarket,
     who: Reader,
@@ -63,13 +64,19 @@ async def export_auctions(
     )
 
 
-@router.get("/auctions/{auction_id}", summary="Read an auction with every bid")
+@router.get(
+    "/auctions/{auction_id}",
+    summary="Read an auction with every bid",
+    responses=told(auction_answers.Auction),
+)
 async def read_auction(auction_id: str, market: TheMarket, who: Reader) -> dict[str, Any]:
     """The record, and every bid as replayed from it, with the reason why it lost."""
     return task_views.auction(await _reviewed(market, who, auction_id))
 
 
-@router.get("/auctions/{auction_id}/why", summary="Why an offer did not win")
+@router.get(
+    "/auctions/{auction_id}/why", summary="Why an offer did not win", responses=told(auction_answers.Why)
+)
 async def why(auction_id: str, offer_id: str, market: TheMarket, who: Reader) -> dict[str, Any]:
     """One sentence on why, and what the offer would have had to bid, or to prove."""
     seen = await _reviewed(market, who, auction_id)
@@ -86,19 +93,28 @@ async def why(auction_id: str, offer_id: str, market: TheMarket, who: Reader) ->
     raise NotFound(f"Offer {offer_id} was not in the book of auction {auction_id}.", code="unknown_offer")
 
 
-@router.post("/auctions/{auction_id}/replay", summary="Decide an auction again")
+@router.post(
+    "/auctions/{auction_id}/replay",
+    summary="Decide an auction again",
+    responses=told(auction_answers.ReplayOf),
+)
 async def replay_auction(auction_id: str, market: TheMarket, who: Reader) -> dict[str, Any]:
     """From the record and the book version it names: `identical`, or what differs."""
     return task_views.replay(await _reviewed(market, who, auction_id)) | {"auction_id": auction_id}
 
 
 async def _reviewed(market: TheMarket, who: Principal, auction_id: str) -> Reviewed:
-    seen = await review(market, auction_id)
+    try:
+        seen = await review(market, auction_id)
+    except NotFound:
+        raise NotFound(
+            f"No auction {auction_id}. List them with GET /v1/auctions.", code="unknown_auction"
+        ) from None
     if who.account_filter is not None:
         async with market.database.read() as conn:
             task = await tasks.get_task(conn, seen.row.task_id)
         if task is None or task.account_id != who.account_filter:
-            raise NotFound(f"No auction {auction_id} of this key's account.")
+            raise NotFound(f"No auction {auction_id} of this key's account.", code="unknown_auction")
     return seen
 
 

@@ -6,15 +6,23 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from lowtide.api import views
+from lowtide.api import answers, views
 from lowtide.api.auth import AnyRole, SellerOrAuditor
 from lowtide.api.context import TheDispatcher, TheMarket
+from lowtide.api.contract import told
 from lowtide.api.json_body import StrictRoute
 from lowtide.api.pages import After, Limit, page
 from lowtide.store import log, providers, tasks
 from lowtide.values.errors import NotFound
 
-router = APIRouter(tags=["operations"], route_class=StrictRoute)
+
+class ProbeRoute(StrictRoute):
+    """A route for probes and scrapers, which add parameters of their own."""
+
+    knows_its_query = False
+
+
+router = APIRouter(tags=["operations"], route_class=ProbeRoute)
 feeds = APIRouter(tags=["feeds"], route_class=StrictRoute)
 
 
@@ -24,7 +32,7 @@ async def healthz() -> str:
     return "ok"
 
 
-@router.get("/readyz", summary="Whether the market can decide")
+@router.get("/readyz", summary="Whether the market can decide", responses=told(answers.Ready))
 async def readyz(market: TheMarket) -> Response:
     """200 once the database answers and the book is loaded."""
     async with market.database.read() as conn:
@@ -50,7 +58,7 @@ async def metrics(market: TheMarket, dispatcher: TheDispatcher) -> PlainTextResp
     return PlainTextResponse(generate_latest(registry), media_type="text/plain; version=0.0.4")
 
 
-@feeds.get("/feeds", summary="List feeds")
+@feeds.get("/feeds", summary="List feeds", responses=told(answers.Page[answers.Feed]))
 async def list_feeds(
     market: TheMarket, _who: AnyRole, limit: Limit = 50, after: After = None
 ) -> dict[str, Any]:
@@ -60,7 +68,7 @@ async def list_feeds(
     return page(rows, limit, views.feed, lambda row: row.id)
 
 
-@feeds.get("/feeds/{feed_id}", summary="Read a feed's health")
+@feeds.get("/feeds/{feed_id}", summary="Read a feed's health", responses=told(answers.Feed))
 async def read_feed(feed_id: str, market: TheMarket, _who: SellerOrAuditor) -> dict[str, Any]:
     """Last success, quotes accepted and refused with reasons."""
     async with market.database.read() as conn:

@@ -7,12 +7,13 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from lowtide.api import views
+from lowtide.api import answers, views
 from lowtide.api.auth import AnyRole, Principal, Seller
-from lowtide.api.bodies import BulkQuotes, NewQuote
 from lowtide.api.context import TheMarket
+from lowtide.api.contract import told
 from lowtide.api.idempotent import TheClaim
 from lowtide.api.json_body import StrictRoute
+from lowtide.api.quote_bodies import BulkQuotes, NewQuote
 from lowtide.api.routes.sellers import refuse_others
 from lowtide.api.streams import EventStream
 from lowtide.exchange.register import Pushed, offer_or_404, push_quotes
@@ -23,7 +24,9 @@ router = APIRouter(tags=["quotes and the book"], route_class=StrictRoute)
 KEEP_ALIVE_S = 15.0
 
 
-@router.post("/offers/{offer_id}/quotes", status_code=201, summary="Push a quote")
+@router.post(
+    "/offers/{offer_id}/quotes", status_code=201, summary="Push a quote", responses=told(answers.Pushed, 201)
+)
 async def push_quote(
     offer_id: str, body: NewQuote, market: TheMarket, who: Seller, once: TheClaim
 ) -> Response:
@@ -34,19 +37,29 @@ async def push_quote(
     )
 
 
-@router.post("/quotes", status_code=201, summary="Push quotes of many offers")
+@router.post(
+    "/quotes", status_code=201, summary="Push quotes of many offers", responses=told(answers.Pushed, 201)
+)
 async def push_many(body: BulkQuotes, market: TheMarket, who: Seller, once: TheClaim) -> Response:
     """All or nothing: the first fault refuses the whole push and names the quote."""
     pushed = [
-        (Pushed(quote.offer_id, prices, start, end, quote.sequence), f"/quotes/{index}")
+        (
+            Pushed(quote.offer_id, prices, start, end, quote.sequence),
+            f"/quotes/{index}{_slot_pointer(quote, slot)}",
+        )
         for index, quote in enumerate(body.quotes)
-        for prices, start, end in quote.slots()
+        for slot, (prices, start, end) in enumerate(quote.slots())
     ]
     return await _push(market, who, once, pushed)
 
 
 def _slot_pointer(body: NewQuote, index: int) -> str:
     return "" if body.curve is None else f"/curve/{index}"
+
+
+def _quote_of(slot: str) -> str:
+    """The pointer of the quote that a slot stands in."""
+    return slot.partition("/curve/")[0]
 
 
 async def _push(
@@ -67,9 +80,9 @@ async def _push(
         try:
             taken, version = await push_quotes(market, [one for one, _ in pushed], claim=once.claim)
         except (OverlappingQuotes, StaleQuote) as fault:
-            where = pushed[0][1].rpartition("/")[0] or (
-                "/sequence" if isinstance(fault, StaleQuote) else "/prices"
-            )
+            place, _, field = fault.errors[0].pointer[1:].partition("/")
+            slot = pushed[int(place)][1]
+            where = f"{_quote_of(slot) if isinstance(fault, StaleQuote) else slot}/{field}"
             fault.errors = (FieldError(where, fault.code, fault.detail),)
             raise
         return {
@@ -96,12 +109,12 @@ async def _refuse_unknown(market: TheMarket, who: Principal, pushed: list[tuple[
             try:
                 await offer_or_404(conn, one.offer_id)
             except MarketError as fault:
-                if pointer:
-                    fault.errors = (FieldError(f"{pointer}/offer_id", fault.code, fault.detail),)
+                if _quote_of(pointer):
+                    fault.errors = (FieldError(f"{_quote_of(pointer)}/offer_id", fault.code, fault.detail),)
                 raise
 
 
-@router.get("/book", summary="The live asks")
+@router.get("/book", summary="The live asks", responses=told(answers.Book))
 async def read_book(
     market: TheMarket, _who: AnyRole, model: str | None = None, provider: str | None = None
 ) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from lowtide.api import views
+from lowtide.api import answers, views
 from lowtide.api.auth import AnyRole, Operator, Principal, Seller
 from lowtide.api.bodies import NewOffer, NewProvider, OfferChange
 from lowtide.api.context import TheMarket
+from lowtide.api.contract import told
 from lowtide.api.fields import ppm
 from lowtide.api.idempotent import TheClaim
 from lowtide.api.json_body import StrictRoute
@@ -27,21 +28,23 @@ from lowtide.values.errors import Forbidden, NotFound
 router = APIRouter(tags=["providers and offers"], route_class=StrictRoute)
 
 
-@router.post("/providers", status_code=201, summary="Register a provider")
+@router.post(
+    "/providers", status_code=201, summary="Register a provider", responses=told(answers.Provider, 201)
+)
 async def new_provider(body: NewProvider, market: TheMarket, _who: Operator, once: TheClaim) -> Response:
     """A seller with its wire and address. Credentials stay in the environment: name the variables here."""
     await refuse_private(body.base_url, "/base_url", allowed=market.rules.allow_private_urls)
 
     async def make() -> dict[str, Any]:
-        names = [body.credential_env] if isinstance(body.credential_env, str) else body.credential_env
         row = await register_provider(
             market,
             {
                 "name": body.name,
                 "wire": body.wire,
                 "base_url": body.base_url.rstrip("/"),
-                "credential_env": ",".join(name for name in names if name),
+                "credential_env": ",".join(body.credential_env),
                 "discount_ppm": ppm(body.discount),
+                "max_tokens_field": body.max_tokens_field,
             },
             once.claim,
         )
@@ -53,7 +56,7 @@ async def new_provider(body: NewProvider, market: TheMarket, _who: Operator, onc
     return await once.answer(make, again)
 
 
-@router.get("/providers", summary="List providers")
+@router.get("/providers", summary="List providers", responses=told(answers.Page[answers.Provider]))
 async def list_providers(
     market: TheMarket, _who: AnyRole, limit: Limit = 50, after: After = None
 ) -> dict[str, Any]:
@@ -63,13 +66,13 @@ async def list_providers(
     return page(rows, limit, views.provider, lambda row: row.id)
 
 
-@router.get("/providers/{provider_id}", summary="Read a provider")
+@router.get("/providers/{provider_id}", summary="Read a provider", responses=told(answers.Provider))
 async def read_provider(provider_id: str, market: TheMarket, _who: AnyRole) -> dict[str, Any]:
     """One provider."""
     return views.provider(await _provider(market, provider_id))
 
 
-@router.post("/offers", status_code=201, summary="List an offer")
+@router.post("/offers", status_code=201, summary="List an offer", responses=told(answers.Offer, 201))
 async def new_offer(body: NewOffer, market: TheMarket, who: Seller, once: TheClaim) -> Response:
     """A listing: provider × upstream model × lane (× variant). It can win once a quote gives it a price."""
     seller = await _provider(market, body.provider_id)
@@ -85,7 +88,7 @@ async def new_offer(body: NewOffer, market: TheMarket, who: Seller, once: TheCla
     return await once.answer(make, again)
 
 
-@router.get("/offers", summary="List offers")
+@router.get("/offers", summary="List offers", responses=told(answers.Page[answers.Offer]))
 async def list_offers(
     market: TheMarket,
     who: AnyRole,
@@ -104,13 +107,13 @@ async def list_offers(
     return page(rows, limit, lambda row: views.offer(row, market.keeper.book), lambda row: row.id)
 
 
-@router.get("/offers/{offer_id}", summary="Read an offer")
+@router.get("/offers/{offer_id}", summary="Read an offer", responses=told(answers.Offer))
 async def read_offer(offer_id: str, market: TheMarket, _who: AnyRole) -> dict[str, Any]:
     """One offer with its quotes."""
     return await _offer(market, offer_id)
 
 
-@router.patch("/offers/{offer_id}", summary="Change an offer")
+@router.patch("/offers/{offer_id}", summary="Change an offer", responses=told(answers.Offer))
 async def patch_offer(offer_id: str, body: OfferChange, market: TheMarket, who: Seller) -> dict[str, Any]:
     """Fields left out stay. Provider, model, lane and variant are the offer's name: withdraw it and list another."""
     refuse_others(who, (await _row(market, offer_id)).provider_id)
@@ -118,7 +121,7 @@ async def patch_offer(offer_id: str, body: OfferChange, market: TheMarket, who: 
     return views.offer(row, market.keeper.book) | {"book_version": version}
 
 
-@router.delete("/offers/{offer_id}", summary="Withdraw an offer")
+@router.delete("/offers/{offer_id}", summary="Withdraw an offer", responses=told(answers.Offer))
 async def delete_offer(offer_id: str, market: TheMarket, who: Seller) -> dict[str, Any]:
     """It loses every auction from the next book version on; what it has won runs to its end."""
     refuse_others(who, (await _row(market, offer_id)).provider_id)

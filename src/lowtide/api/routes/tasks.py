@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
-from lowtide.api import task_views
+from lowtide.api import answers, task_answers, task_views
 from lowtide.api.auth import Principal, Reader, Requester
 from lowtide.api.context import TheDispatcher, TheMarket
+from lowtide.api.contract import told
 from lowtide.api.idempotent import TheClaim
-from lowtide.api.json_body import StrictRoute
+from lowtide.api.json_body import ANY_NAME, StrictRoute
 from lowtide.api.pages import After, Limit, page
 from lowtide.api.streams import EventStream
 from lowtide.api.task_body import TaskBody
@@ -27,9 +28,20 @@ from lowtide.values.errors import NotFound
 
 router = APIRouter(tags=["tasks"], route_class=StrictRoute)
 _LOOK_S = 0.25
+_BY_LABEL: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": f"label.{ANY_NAME}",
+            "in": "query",
+            "required": False,
+            "schema": {"type": "string"},
+            "description": "tasks whose label NAME has this value, such as label.team=support",
+        }
+    ]
+}
 
 
-@router.post("/tasks", status_code=201, summary="Post a task")
+@router.post("/tasks", status_code=201, summary="Post a task", responses=told(task_answers.Task, 201))
 async def post_task(
     body: TaskBody, market: TheMarket, dispatcher: TheDispatcher, who: Requester, once: TheClaim
 ) -> Response:
@@ -51,13 +63,19 @@ async def post_task(
     return await once.answer(make, again)
 
 
-@router.post("/tasks/estimate", summary="What a task would cost, without placing it")
+@router.post(
+    "/tasks/estimate",
+    summary="What a task would cost, without placing it",
+    responses=told(task_answers.Estimate),
+)
 async def estimate_task(body: TaskBody, market: TheMarket, who: Requester) -> dict[str, Any]:
     """The same body; what it would cost now, and held until its deadline."""
     return task_views.estimate(await estimate(market, body.task(who, market.now())))
 
 
-@router.get("/tasks", summary="List tasks")
+@router.get(
+    "/tasks", summary="List tasks", responses=told(answers.Page[task_answers.Task]), openapi_extra=_BY_LABEL
+)
 async def list_tasks(
     request: Request,
     market: TheMarket,
@@ -86,13 +104,13 @@ async def list_tasks(
     return page(rows, limit, lambda row: task_views.task(row, [], None), lambda row: row.id)
 
 
-@router.get("/tasks/{task_id}", summary="Read a task")
+@router.get("/tasks/{task_id}", summary="Read a task", responses=told(task_answers.Task))
 async def read_task(task_id: str, market: TheMarket, who: Reader) -> dict[str, Any]:
     """The task with its hold or award, attempts, result and receipt."""
     return await shown(market, who, task_id)
 
 
-@router.delete("/tasks/{task_id}", summary="Cancel a task")
+@router.delete("/tasks/{task_id}", summary="Cancel a task", responses=told(task_answers.Task))
 async def cancel_task(
     task_id: str, market: TheMarket, dispatcher: TheDispatcher, who: Requester
 ) -> dict[str, Any]:
