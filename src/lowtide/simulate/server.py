@@ -27,7 +27,7 @@ async def serving(app: Any, host: str = "127.0.0.1", port: int = 0) -> AsyncIter
         app, log_level="critical", lifespan="off", timeout_graceful_shutdown=2, access_log=False
     )
     server = _Quiet(config)
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         running = asyncio.create_task(server.serve(sockets=[listener]), name="server")
