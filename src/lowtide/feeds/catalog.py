@@ -6,12 +6,12 @@ The package is imported inside the functions: it takes a third of a second.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from decimal import ROUND_CEILING, Decimal
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from lowtide.feeds.listing import DEFAULT_CONTEXT_WINDOW, Listing
 from lowtide.feeds.model_names import ModelNames
 from lowtide.market.quote import Prices, PriceStep, Quote
 from lowtide.values.errors import SetupError
@@ -28,37 +28,12 @@ LANE_CONTEXTS: Mapping[str, Mapping[str, str]] = {
     "priority": {"service_tier": "priority"},
 }
 """The price context by which the catalog knows a lane."""
-DEFAULT_CONTEXT_WINDOW = 128_000
 _FIELDS = {
     "input": "input_mtok",
     "output": "output_mtok",
     "cached_input": "cache_read_mtok",
     "cache_write": "cache_write_mtok",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What the catalog says of one model on one lane of a provider; None where it does not say.
-
-    The last quote is open where the catalog knows of no later change; a model without an input or output
-    price has quotes whose prices are None there (`unpriced`).
-    """
-
-    provider: str
-    model: str
-    upstream_model: str
-    lane: str
-    quotes: tuple[Quote, ...]
-    context_window: int = DEFAULT_CONTEXT_WINDOW
-    max_output_tokens: int | None = None
-    modalities: tuple[str, ...] = ("text",)
-    features: tuple[str, ...] = ()
-
-    @property
-    def priced(self) -> bool:
-        """Whether any quote has both token prices."""
-        return any(quote.prices.known for quote in self.quotes)
 
 
 def catalog_providers() -> tuple[str, ...]:

@@ -19,20 +19,36 @@ def row_line(row: int, offer: Offer, quotes: tuple[Quote, ...]) -> bytes:
         {
             "row": row,
             **offer_values(offer),
-            "quotes": [
-                [q.valid_from, q.valid_until, q.sequence, prices_values(q.prices), int(q.quarantined)]
-                for q in quotes
-            ],
+            "quotes": [_quote_values(quote) for quote in quotes],
         }
     )
+
+
+def _quote_values(quote: Quote) -> list[Any]:
+    """A quote as a list; its capacity comes last, and only where it has one, so that older lines stay as they were."""
+    values: list[Any] = [
+        quote.valid_from,
+        quote.valid_until,
+        quote.sequence,
+        prices_values(quote.prices),
+        int(quote.quarantined),
+    ]
+    return values if quote.capacity is None else [*values, capacity_values(quote.capacity)]
 
 
 def parse_row_line(line: bytes) -> tuple[int, Offer, tuple[Quote, ...]]:
     """Row number, offer and quotes of a line."""
     values = orjson.loads(line)
     quotes = tuple(
-        Quote(prices_from_values(prices), start, end, sequence, bool(quarantined))
-        for start, end, sequence, prices, quarantined in values["quotes"]
+        Quote(
+            prices_from_values(prices),
+            start,
+            end,
+            sequence,
+            bool(quarantined),
+            Capacity(*capacity[0]) if capacity else None,
+        )
+        for start, end, sequence, prices, quarantined, *capacity in values["quotes"]
     )
     return values["row"], offer_from_values(values), quotes
 
@@ -92,11 +108,7 @@ def offer_values(offer: Offer) -> dict[str, Any]:
         "max_output_tokens": offer.max_output_tokens,
         "regions": list(offer.regions),
         "zero_retention": int(offer.zero_retention),
-        "capacity": [
-            offer.capacity.concurrency,
-            offer.capacity.requests_per_minute,
-            offer.capacity.tokens_per_minute,
-        ],
+        "capacity": capacity_values(offer.capacity),
         "latency": [offer.latency.p50_ms, offer.latency.p95_ms, offer.latency.tokens_per_second],
         "claims": [[claim.domain, claim.quality_ppm, claim.sample_size] for claim in offer.claims],
         "price_source": offer.price_source,
@@ -127,6 +139,11 @@ def offer_from_values(v: dict[str, Any]) -> Offer:
         v["price_source"],
         bool(v["withdrawn"]),
     )
+
+
+def capacity_values(capacity: Capacity) -> list[int | None]:
+    """Concurrency, requests and tokens a minute; None is unlimited."""
+    return [capacity.concurrency, capacity.requests_per_minute, capacity.tokens_per_minute]
 
 
 def prices_values(prices: Prices) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from lowtide.market.offer import Capacity
 from lowtide.values.errors import OverlappingQuotes
 from lowtide.values.instants import rfc3339
 
@@ -47,7 +48,8 @@ class Quote:
     """Prices in force over `[valid_from, valid_until)`, µs UTC; no end means until replaced.
 
     `sequence` orders quotes of one offer and source: at an instant the highest that covers it counts.
-    A quote that is held back for a check (quarantined) is in force but cannot win.
+    A quote that is held back for a check (quarantined) is in force but cannot win. `capacity` is what is sold at this
+    price, where that is less than the offer's own; None where the quote does not say.
     """
 
     prices: Prices
@@ -55,6 +57,7 @@ class Quote:
     valid_until: int | None
     sequence: int
     quarantined: bool = False
+    capacity: Capacity | None = None
 
     def covers(self, at: int) -> bool:
         """Whether the quote's interval contains the instant (µs)."""

@@ -109,6 +109,8 @@ class OfferRow(SQLModel, table=True):
     variant: str = ""
     body: str = _text()
     price_source: str | None = None
+    listed_by: str | None = None
+    """The feed that listed it and keeps the listing; None where somebody did by hand."""
     withdrawn_at: int | None = _big(nullable=True)
     created_at: int = _big()
 
@@ -134,7 +136,7 @@ class CapacityRow(SQLModel, table=True):
 
 
 class Feed(SQLModel, table=True):
-    """How quotes arrive; `spec` is its settings, `health` what the last runs gave (JSON)."""
+    """How quotes arrive; `spec` is its settings, `health` what the last runs gave (JSON), `secret` signs bid requests."""
 
     __tablename__: ClassVar[Any] = "feeds"
     id: str = Field(primary_key=True)
@@ -143,11 +145,16 @@ class Feed(SQLModel, table=True):
     spec: str = _text()
     health: str = _text()
     due_at: int | None = _big(nullable=True)
+    secret: str | None = _text(nullable=True)
+    closed_at: int | None = _big(nullable=True)
     created_at: int = _big()
 
 
 class QuoteRow(SQLModel, table=True):
-    """One quote as taken. `source` is `push` or a feed's id; `sequence` counts per offer and source."""
+    """One quote as taken. `source` is `push` or a feed's id; `sequence` counts per offer and source.
+
+    `raw_hash` is the SHA-256 (hexadecimal) of what the source sent; `capacity` (JSON) the places it comes with.
+    """
 
     __tablename__: ClassVar[Any] = "quotes"
     __table_args__ = (Index("quotes_by_offer", "offer_id", "source", "sequence"),)
@@ -158,8 +165,37 @@ class QuoteRow(SQLModel, table=True):
     valid_from: int = _big()
     valid_until: int | None = _big(nullable=True)
     prices: str = _text()
+    capacity: str | None = _text(nullable=True)
     quarantined: bool = False
+    raw_hash: str | None = None
     taken_at: int = _big()
+
+
+class PriceBar(SQLModel, table=True):
+    """Compacted history: an offer's prices from a source over one minute or hour in which they changed.
+
+    `bars` is JSON: by price its open, high, low, close and time-weighted mean.
+    """
+
+    __tablename__: ClassVar[Any] = "price_bars"
+    offer_id: str = Field(primary_key=True)
+    source: str = Field(primary_key=True)
+    step: int = _big(primary_key=True)
+    start: int = _big(primary_key=True)
+    bars: str = _text()
+
+
+class Notice(SQLModel, table=True):
+    """A notice to a bidder, to be delivered at least once: written with what it tells of, deleted when it has arrived."""
+
+    __tablename__: ClassVar[Any] = "notices"
+    __table_args__ = (Index("notices_due", "due_at"),)
+    id: str = Field(primary_key=True)
+    feed_id: str
+    body: str = _text()
+    tries: int = 0
+    due_at: int = _big()
+    created_at: int = _big()
 
 
 class BookVersion(SQLModel, table=True):
@@ -230,6 +266,7 @@ class AuctionRow(SQLModel, table=True):
     """The columns people filter auctions by; the record itself is the log's line."""
 
     __tablename__: ClassVar[Any] = "auctions"
+    __table_args__ = (Index("auctions_by_version", "book_version"),)
     id: str = Field(primary_key=True)
     task_id: str = Field(index=True)
     kind: str
