@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.add_column("feeds", sa.Column("secret", sa.Text(), nullable=True))
     op.add_column("feeds", sa.Column("closed_at", sa.BigInteger(), nullable=True))
     op.add_column("quotes", sa.Column("capacity", sa.Text(), nullable=True))
+    op.add_column("quotes", sa.Column("firm_until", sa.BigInteger(), nullable=True))
     op.add_column("quotes", sa.Column("raw_hash", sa.String(), nullable=True))
     op.create_table(
         "price_bars",
@@ -45,6 +46,7 @@ def downgrade() -> None:
     op.drop_table("price_bars")
     for table, column in (
         ("quotes", "raw_hash"),
+        ("quotes", "firm_until"),
         ("quotes", "capacity"),
         ("feeds", "closed_at"),
         ("feeds", "secret"),

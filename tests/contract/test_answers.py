@@ -15,7 +15,7 @@ from lowtide.store import providers
 from lowtide.store.tables import Feed
 from tests.contract.served import HELLO, Served, ahead
 
-CHEAP = {"input_per_mtok": "0.1", "output_per_mtok": "0.1"}
+CHEAP = {"input_per_mtok": "0.2", "output_per_mtok": "0.2"}
 MODULES = (answers, task_answers, auction_answers)
 LONG = {"above_tokens": 1_000, "input_per_mtok": "2", "output_per_mtok": "3"}
 
@@ -128,10 +128,17 @@ async def lively(service: Served) -> None:
     dear = (await client.get("/v1/offers?model=n")).json()["data"][0]["id"]
     await client.post("/v1/quotes", json={"quotes": [{"offer_id": dear, "prices": steps}]})
     curve = [
-        {"prices": {"input_per_mtok": "1", "output_per_mtok": "1"}, "valid_until": ahead(3_600)},
+        {"prices": {"input_per_mtok": "0.9", "output_per_mtok": "0.9"}, "valid_until": ahead(3_600)},
         {"prices": CHEAP, "valid_from": ahead(3_600), "valid_until": ahead(90_000)},
     ]
     await client.post(f"/v1/offers/{offer}/quotes", json={"curve": curve})
+    jump = {"prices": {"input_per_mtok": "100", "output_per_mtok": "100"}, "capacity": {"concurrency": 1}}
+    held_back = (await client.post(f"/v1/offers/{offer}/quotes", json=jump)).json()["quotes"][0]
+    assert held_back["quarantined"]
+    await client.get("/v1/quotes?quarantined=true")
+    await client.get(f"/v1/quotes/{held_back['id']}")
+    await client.patch(f"/v1/quotes/{held_back['id']}", json={"quarantined": False})
+    await client.delete(f"/v1/quotes/{held_back['id']}")
     account = (await client.post("/v1/accounts", json={"name": "a", "credit_limit_usd": None})).json()
     made = (await client.post("/v1/keys", json={"role": "requester", "allow_models": ["m"]})).json()
     for path in (f"/v1/accounts/{account['id']}", "/v1/accounts", "/v1/keys", "/v1/providers", "/v1/offers"):

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from lowtide.api.bodies import credential_variable
-from lowtide.exchange.register import Pushed, push_quotes
+from lowtide.exchange.quotes import Pushed, push_quotes
 from lowtide.market.quote import Prices
 from lowtide.simulate.server import serving
 from lowtide.simulate.upstream import Upstreams

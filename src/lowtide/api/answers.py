@@ -148,6 +148,9 @@ class Quote(Shown):
     valid_from: Time
     valid_until: Time | None = told("null: until replaced")
     sequence: int = told("the highest that covers an instant counts")
+    quarantined: bool = told("held back as suspicious: it cannot win until it is confirmed")
+    capacity: Capacity | None = told("what is sold at this price; null: what the offer has")
+    firm_until: Time | None = told("until then its seller stands by it")
 
 
 class Offer(Shown):
@@ -183,6 +186,23 @@ class PushedQuote(Quote):
 
     id: str
     offer_id: str
+    held_back: str | None = told("why it is quarantined; null where it is not")
+
+
+class KeptQuote(Quote):
+    """A quote with where it came from."""
+
+    id: str
+    offer_id: str
+    source: str = told("`push`, or the feed")
+    taken_at: Time = told("when it arrived")
+    raw_sha256: str | None = told("SHA-256 of what was sent, hexadecimal")
+
+
+class ChangedQuote(KeptQuote):
+    """A quote after it was confirmed or cancelled."""
+
+    book_version: Version
 
 
 class Pushed(Shown):

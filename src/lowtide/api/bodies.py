@@ -145,6 +145,10 @@ class CapacityBody(Body):
     requests_per_minute: Annotated[_Limit | None, Field(description="calls begun in a minute")] = None
     tokens_per_minute: Annotated[_Limit | None, Field(description="input and output together")] = None
 
+    def capacity(self) -> Capacity:
+        """The core's limits."""
+        return Capacity(self.concurrency, self.requests_per_minute, self.tokens_per_minute)
+
 
 class LatencyBody(Body):
     """Claimed latency to the first token, and speed."""
@@ -278,7 +282,7 @@ class NewOffer(Body):
 
     def offer(self, provider_name: str) -> Offer:
         """The core's offer; its id is given when it is stored."""
-        capacity, latency = self.capacity, self.latency
+        latency = self.latency
         return Offer(
             "",
             provider_name,
@@ -294,7 +298,7 @@ class NewOffer(Body):
             self.max_output_tokens,
             tuple(self.regions),
             self.zero_retention,
-            Capacity(capacity.concurrency, capacity.requests_per_minute, capacity.tokens_per_minute),
+            self.capacity.capacity(),
             LatencyClaim(latency.p50_ms, latency.p95_ms, latency.tokens_per_second),
             tuple(
                 Claim(claim.domain, ppm(claim.quality), claim.sample_size) for claim in self.quality_claims

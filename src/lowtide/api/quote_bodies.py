@@ -1,12 +1,13 @@
 """Bodies of quotes: prices over an interval, curves, and quotes of many offers at once."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
+from lowtide.api.bodies import CapacityBody
 from lowtide.api.fields import Body, Instant, RequestPrice, Sequence, UnitPrice
 from lowtide.market.quote import Prices, PriceStep
 from lowtide.values.instants import rfc3339
@@ -106,6 +107,16 @@ class Slot(Body):
     valid_until: Annotated[
         Instant | None, Field(description="RFC 3339, UTC; left out: until a newer quote covers the instant")
     ] = None
+    capacity: Annotated[
+        CapacityBody | None,
+        Field(description="what is sold at this price, where that is less than the offer has"),
+    ] = None
+    firm_until: Annotated[
+        Instant | None,
+        Field(
+            description="until then it can neither be cancelled nor replaced by a dearer one; at most 48 hours ahead"
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def ends_after_it_begins(self) -> "Slot":
@@ -156,12 +167,19 @@ class NewQuote(Slot):
             )
         return self
 
-    def slots(self) -> list[tuple[Prices, int | None, int | None]]:
-        """Prices with their intervals."""
-        if self.curve is not None:
-            return [(slot.prices.prices(), slot.valid_from, slot.valid_until) for slot in self.curve]
-        assert self.prices is not None  # one_or_a_curve
-        return [(self.prices.prices(), self.valid_from, self.valid_until)]
+    def slots(self) -> list[Slot]:
+        """The quote's slots: itself, where it is no curve. What is given beside a curve holds for all its slots."""
+        if self.curve is None:
+            return [self]
+        return [
+            slot.model_copy(
+                update={
+                    "capacity": slot.capacity or self.capacity,
+                    "firm_until": slot.firm_until or self.firm_until,
+                }
+            )
+            for slot in self.curve
+        ]
 
 
 class BulkQuote(NewQuote):
@@ -180,3 +198,11 @@ class BulkQuotes(Body):
     )
 
     quotes: Annotated[list[BulkQuote], Field(min_length=1, max_length=10_000)]
+
+
+class ConfirmedQuote(Body):
+    """What an operator says of a quarantined quote: that its price is meant."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"quarantined": False}]})
+
+    quarantined: Annotated[Literal[False], Field(description="only `false`: it counts from now on")]

@@ -4,12 +4,14 @@ from typing import Any
 
 import orjson
 
+from lowtide.exchange.quotes import Taken
+from lowtide.exchange.seal import stored_quote
 from lowtide.market.book import Book, quality_in
 from lowtide.market.book_lines import offer_from_values, prices_from_values
 from lowtide.market.columns import WITHDRAWN
-from lowtide.market.offer import Offer
+from lowtide.market.offer import Capacity, Offer
 from lowtide.market.quote import Prices, Quote
-from lowtide.store.tables import Account, ApiKey, Feed, OfferRow, Provider
+from lowtide.store.tables import Account, ApiKey, Feed, OfferRow, Provider, QuoteRow
 from lowtide.values.instants import rfc3339
 from lowtide.values.money import usd
 
@@ -98,7 +100,7 @@ def feed(row: Feed) -> dict[str, Any]:
 
 def offer_fields(offer: Offer) -> dict[str, Any]:
     """A listing's fields as they were posted."""
-    capacity, latency = offer.capacity, offer.latency
+    latency = offer.latency
     return {
         "model": offer.model,
         "upstream_model": offer.upstream_model,
@@ -112,11 +114,7 @@ def offer_fields(offer: Offer) -> dict[str, Any]:
         "features": list(offer.features),
         "regions": list(offer.regions),
         "zero_retention": offer.zero_retention,
-        "capacity": {
-            "concurrency": capacity.concurrency,
-            "requests_per_minute": capacity.requests_per_minute,
-            "tokens_per_minute": capacity.tokens_per_minute,
-        },
+        "capacity": capacity(offer.capacity),
         "latency": {
             "p50_ms": latency.p50_ms,
             "p95_ms": latency.p95_ms,
@@ -177,6 +175,15 @@ def prices_of_text(text: str) -> dict[str, Any] | None:
     return prices(prices_from_values(orjson.loads(text)))
 
 
+def capacity(found: Capacity) -> dict[str, Any]:
+    """Stated limits; null is unlimited."""
+    return {
+        "concurrency": found.concurrency,
+        "requests_per_minute": found.requests_per_minute,
+        "tokens_per_minute": found.tokens_per_minute,
+    }
+
+
 def quote(found: Quote) -> dict[str, Any]:
     """A quote over its interval."""
     return {
@@ -184,6 +191,26 @@ def quote(found: Quote) -> dict[str, Any]:
         "valid_from": when(found.valid_from),
         "valid_until": when(found.valid_until),
         "sequence": found.sequence,
+        "quarantined": found.quarantined,
+        "capacity": None if found.capacity is None else capacity(found.capacity),
+        "firm_until": when(found.firm_until),
+    }
+
+
+def taken(one: Taken) -> dict[str, Any]:
+    """A quote as it was just taken."""
+    return {"id": one.id, "offer_id": one.offer_id, **quote(one.quote), "held_back": one.held_back}
+
+
+def kept_quote(row: QuoteRow) -> dict[str, Any]:
+    """A quote as it is kept: where it came from, when, and what it was made from."""
+    return {
+        "id": row.id,
+        "offer_id": row.offer_id,
+        **quote(stored_quote(row)),
+        "source": row.source,
+        "taken_at": when(row.taken_at),
+        "raw_sha256": row.raw_hash,
     }
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lowtide.exchange.market import Market
-from lowtide.exchange.register import Pushed, push_quotes, register_offer, register_provider
+from lowtide.exchange.quotes import Pushed, push_quotes
+from lowtide.exchange.register import register_offer, register_provider
 from lowtide.feeds.catalog import catalog_listings
 from lowtide.market.offer import Offer
 from lowtide.market.quote import Quote, effective_quote

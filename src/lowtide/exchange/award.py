@@ -11,7 +11,7 @@ from lowtide.market.auction import Decision
 from lowtide.market.book import Book
 from lowtide.market.book_lines import prices_values
 from lowtide.market.eligibility import completion_p99_ms
-from lowtide.market.offer import Offer
+from lowtide.market.offer import Capacity, Offer
 from lowtide.market.quote import Prices
 from lowtide.market.record import AuctionIds, record_line
 from lowtide.market.spot import Inputs
@@ -27,7 +27,8 @@ from lowtide.values.money import ceil_div
 class Candidate:
     """A bid that may be called: its offer, unit prices, bid, worst case and price (nano-USD), p99 completion (ms).
 
-    `tokens` is what it takes of a tokens-per-minute limit.
+    `tokens` is what it takes of a tokens-per-minute limit; `places` what is sold at this price, where that is less than
+    the offer has.
     """
 
     row: int
@@ -38,6 +39,7 @@ class Candidate:
     price_nano: int
     p99_ms: int
     tokens: int
+    places: Capacity | None = None
 
     @property
     def most_nano(self) -> int:
@@ -90,6 +92,7 @@ def candidates(decision: Decision, book: Book, as_of: int) -> tuple[Candidate, .
                 price,
                 int(p99[bid.row]),
                 _tokens(decision, bid.row),
+                quote.capacity,
             )
         )
     return tuple(found)
@@ -135,7 +138,9 @@ async def start_attempt(
     now: int,
 ) -> Started:
     """Take a place at the offer and write the attempt as started. Raises NoPlace where the offer is full."""
-    if not await capacity.reserve(conn, candidate.offer.id, now // MINUTE_US, candidate.tokens):
+    if not await capacity.reserve(
+        conn, candidate.offer.id, now // MINUTE_US, candidate.tokens, candidate.places
+    ):
         raise NoPlace(candidate.row)
     attempt_id = new_id("att", now)
     await attempts.add_attempt(

@@ -1,8 +1,6 @@
-"""Registering: providers, offers and quotes, each standing in the book before the answer goes out."""
+"""Registering: providers and offers, each standing in the book before the answer goes out."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -11,38 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from lowtide.exchange.market import Market
 from lowtide.exchange.order import Claim
 from lowtide.exchange.seal import Touched, listing
-from lowtide.market.book_lines import offer_values, prices_values
+from lowtide.market.book_lines import offer_values
 from lowtide.market.offer import Offer
-from lowtide.market.quote import Prices, Quote, refuse_overlaps
 from lowtide.store import capacity, idempotency
 from lowtide.store import offers as stored
 from lowtide.store import providers as stored_providers
 from lowtide.store.tables import OfferRow, Provider
 from lowtide.values.canonical import canonical
-from lowtide.values.errors import Conflict, FieldError, NotFound, OverlappingQuotes, StaleQuote
+from lowtide.values.errors import NotFound
 from lowtide.values.ids import new_id
-
-PUSH = "push"
-
-
-@dataclass(frozen=True, slots=True)
-class Pushed:
-    """One quote of a push as a door hands it in: offer, prices, interval (µs; no start means now) and sequence."""
-
-    offer_id: str
-    prices: Prices
-    valid_from: int | None
-    valid_until: int | None
-    sequence: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A quote as taken: its id, offer, sequence, and the book version that has it."""
-
-    id: str
-    offer_id: str
-    quote: Quote
 
 
 async def claimed(conn: AsyncConnection, claim: Claim | None, resource_id: str, now: int) -> None:
@@ -139,87 +114,6 @@ async def withdraw_offer(market: Market, offer_id: str) -> tuple[OfferRow, int]:
         return await offer_or_404(conn, offer_id)
 
     return await market.keeper.publish(change)
-
-
-async def push_quotes(
-    market: Market, pushed: Sequence[Pushed], source: str = PUSH, claim: Claim | None = None
-) -> tuple[list[Taken], int]:
-    """Take quotes, all or nothing; each as taken, and the book version that has them.
-
-    Quotes of one offer in one push may not overlap, and their sequences must be newer than what the market has;
-    without a sequence they get the next. Raises NotFound (`unknown_offer`), and StaleQuote and
-    OverlappingQuotes, whose `errors` point into the push: `/3/valid_from` is that of its fourth quote.
-    """
-    now = market.now()
-    by_offer: dict[str, list[tuple[int, Pushed]]] = {}
-    for place, one in enumerate(pushed):
-        by_offer.setdefault(one.offer_id, []).append((place, one))
-
-    async def change(conn: AsyncConnection, touched: Touched) -> list[Taken]:
-        taken: list[Taken] = []
-        for offer_id, quotes in by_offer.items():
-            taken += await _take(conn, offer_id, quotes, source, now)
-            touched.offers.add(offer_id)
-        await stored.add_quotes(conn, [_row(one, source, now) for one in taken])
-        await claimed(conn, claim, taken[0].id, now)
-        return taken
-
-    return await market.keeper.publish(change)
-
-
-async def _take(
-    conn: AsyncConnection, offer_id: str, quotes: Sequence[tuple[int, Pushed]], source: str, now: int
-) -> list[Taken]:
-    row = await offer_or_404(conn, offer_id)
-    if row.withdrawn_at is not None:
-        raise NotFound(
-            f"Offer {offer_id} is withdrawn. Register it anew to quote it.", code="offer_withdrawn"
-        )
-    if row.price_source is None:
-        await stored.set_price_source(conn, offer_id, source)
-    elif row.price_source != source and source == PUSH:
-        raise Conflict(
-            f"Offer {offer_id} gets its prices from {row.price_source}, so a pushed quote would not count. "
-            'PATCH its price_source to "push" first.',
-            code="price_source_differs",
-        )
-    newest = await stored.newest_sequence(conn, offer_id, source) or 0
-    fresh = []
-    for place, one in quotes:
-        sequence = newest + 1 if one.sequence is None else one.sequence
-        if sequence <= newest:
-            stale = StaleQuote(offer_id, sequence, newest)
-            stale.errors = (FieldError(f"/{place}/sequence", stale.code, stale.detail),)
-            raise stale
-        start = now if one.valid_from is None else one.valid_from
-        fresh.append(Taken(new_id("quo", now), offer_id, Quote(one.prices, start, one.valid_until, sequence)))
-    _refuse_overlaps([(place, one.quote) for (place, _), one in zip(quotes, fresh, strict=True)])
-    return fresh
-
-
-def _refuse_overlaps(placed: Sequence[tuple[int, Quote]]) -> None:
-    """Raise OverlappingQuotes that points at the later quote of the first two that overlap."""
-    ordered = sorted(placed, key=lambda one: one[1].valid_from)
-    for (_, earlier), (place, later) in pairwise(ordered):
-        try:
-            refuse_overlaps([earlier, later])
-        except OverlappingQuotes as fault:
-            fault.errors = (FieldError(f"/{place}/valid_from", fault.code, fault.detail),)
-            raise
-
-
-def _row(taken: Taken, source: str, now: int) -> dict[str, Any]:
-    quote = taken.quote
-    return {
-        "id": taken.id,
-        "offer_id": taken.offer_id,
-        "source": source,
-        "sequence": quote.sequence,
-        "valid_from": quote.valid_from,
-        "valid_until": quote.valid_until,
-        "taken_at": now,
-        "prices": canonical(prices_values(quote.prices)).decode(),
-    }
 
 
 async def offer_or_404(conn: AsyncConnection, offer_id: str) -> OfferRow:

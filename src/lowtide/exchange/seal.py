@@ -15,19 +15,22 @@ from lowtide.market.book import Book, Row, book_from_lines
 from lowtide.market.book_lines import (
     CONDITIONS,
     ROW,
+    capacity_values,
     conditions_line,
     offer_from_values,
     parse_conditions_line,
     parse_row_line,
     prices_from_values,
+    prices_values,
     row_line,
 )
-from lowtide.market.offer import Conditions, Offer
+from lowtide.market.offer import Capacity, Conditions, Offer
 from lowtide.market.quote import Prices, Quote, pruned
 from lowtide.store import book as stored_book
 from lowtide.store import offers as stored_offers
 from lowtide.store.database import Database
 from lowtide.store.tables import OfferRow, QuoteRow
+from lowtide.values.canonical import canonical
 from lowtide.values.clock import Clock
 from lowtide.values.errors import NotFound, SetupError
 from lowtide.values.instants import DAY_US, micros
@@ -45,9 +48,14 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class Touched:
-    """What a change touched: offers whose line may differ, and new conditions by offer id."""
+    """What a change touched: offers whose line may differ, new quotes that count, and new conditions, by offer id.
 
+    `base` is the version before it: the newest in the fleet, since a change runs under the sealer's lock.
+    """
+
+    base: Book
     offers: set[str] = field(default_factory=set)
+    quoted: dict[str, list[Quote]] = field(default_factory=dict)
     conditions: dict[str, Conditions] = field(default_factory=dict)
 
 
@@ -164,9 +172,9 @@ class BookKeeper:
         base = self.book
         if head is not None and head.version > base.version:
             base = await _follow(conn, base, head.version)
-        touched, outcomes = Touched(), list[Any]()
+        touched, outcomes = Touched(base), list[Any]()
         for pending in batch:
-            mine = Touched()
+            mine = Touched(base)
             try:
                 async with conn.begin_nested():
                     outcomes.append(await pending.change(conn, mine))
@@ -175,29 +183,36 @@ class BookKeeper:
             else:
                 touched.offers |= mine.offers
                 touched.conditions |= mine.conditions
+                for offer_id, quotes in mine.quoted.items():
+                    touched.quoted.setdefault(offer_id, []).extend(quotes)
         changes = await self._changes(conn, base, touched)
         if not changes:
             return base, outcomes
-        book = base.with_rows(base.version + 1, changes)
-        lines: list[tuple[int, str, bytes]] = []
+        lines: dict[tuple[int, str], bytes] = {}
         for number, row in sorted(changes.items()):
             old = base.rows[number] if number < len(base) else None
             if old is None or old.conditions != row.conditions:
-                lines.append((number, CONDITIONS, conditions_line(number, row.conditions)))
+                lines[number, CONDITIONS] = conditions_line(number, row.conditions)
             if old is None or (old.offer, old.quotes) != (row.offer, row.quotes):
-                lines.append((number, ROW, row_line(number, row.offer, row.quotes)))
-        await stored_book.add_version(conn, book.version, book.digest, micros(self._clock.now()), lines)
+                lines[number, ROW] = row_line(number, row.offer, row.quotes)
+        book = base.with_rows(base.version + 1, changes, lines)
+        told = [(number, kind, line) for (number, kind), line in lines.items()]
+        await stored_book.add_version(conn, book.version, book.digest, micros(self._clock.now()), told)
         return book, outcomes
 
     async def _changes(self, conn: AsyncConnection, base: Book, touched: Touched) -> dict[int, Row]:
         now = micros(self._clock.now())
-        ids = touched.offers | touched.conditions.keys()
+        changes = self._quick(base, touched, now)
+        ids = touched.offers | {
+            offer_id
+            for offer_id in touched.conditions.keys() | touched.quoted.keys()
+            if offer_id not in base.row_of
+        }
         if not ids:
-            return {}
+            return changes
         rows = await stored_offers.get_many(conn, sorted(ids))
         quotes = await _quotes(conn, rows, now)
         maxima = await _price_maxima(conn, rows, now)
-        changes: dict[int, Row] = {}
         for row in rows:
             offer = listing(row)
             old = base.rows[row.row] if row.row < len(base) else None
@@ -208,6 +223,23 @@ class BookKeeper:
             fresh = Row(offer, quotes[row.id], conditions)
             if fresh != old:
                 changes[row.row] = fresh
+        return changes
+
+    @staticmethod
+    def _quick(base: Book, touched: Touched, now: int) -> dict[int, Row]:
+        """Rows of which only quotes or conditions are new: made from the version before, without the database."""
+        changes: dict[int, Row] = {}
+        for offer_id in touched.quoted.keys() | touched.conditions.keys():
+            number = base.row_of.get(offer_id)
+            if number is None or offer_id in touched.offers:
+                continue
+            old, added = base.rows[number], touched.quoted.get(offer_id, [])
+            quotes = pruned((*old.quotes, *added), now, now + HORIZON_US) if added else old.quotes
+            conditions = touched.conditions.get(offer_id, old.conditions)
+            conditions = replace(conditions, price_max=_raised(old.conditions.price_max, added))
+            fresh = Row(old.offer, quotes, conditions)
+            if fresh != old:
+                changes[number] = fresh
         return changes
 
     def _replace(self, book: Book) -> None:
@@ -243,7 +275,23 @@ def stored_quote(row: QuoteRow) -> Quote:
         row.valid_until,
         row.sequence,
         row.quarantined,
+        None if row.capacity is None else Capacity(*orjson.loads(row.capacity)),
+        row.firm_until,
     )
+
+
+def quote_values(quote: Quote) -> dict[str, Any]:
+    """A quote as the columns that keep it."""
+    places = None if quote.capacity is None else capacity_values(quote.capacity)
+    return {
+        "sequence": quote.sequence,
+        "valid_from": quote.valid_from,
+        "valid_until": quote.valid_until,
+        "prices": canonical(prices_values(quote.prices)).decode(),
+        "capacity": None if places is None else canonical(places).decode(),
+        "firm_until": quote.firm_until,
+        "quarantined": quote.quarantined,
+    }
 
 
 async def _price_maxima(
@@ -255,7 +303,7 @@ async def _price_maxima(
     begins: dict[str, int] = {}
     for quote in await stored_offers.quotes_in_force(conn, sorted(sources), now - HISTORY_US, now):
         prices = prices_from_values(orjson.loads(quote.prices))
-        if quote.source == sources[quote.offer_id] and prices.known:
+        if quote.source == sources[quote.offer_id] and prices.known and not quote.quarantined:
             asked.setdefault(quote.offer_id, []).append(prices)
             begins[quote.offer_id] = min(
                 begins.get(quote.offer_id, now), max(quote.valid_from, quote.taken_at)
@@ -264,6 +312,16 @@ async def _price_maxima(
         offer_id: _highest(known, young=begins[offer_id] > now - HISTORY_US)
         for offer_id, known in asked.items()
     }
+
+
+def _raised(highest: tuple[int, int, int] | None, added: Iterable[Quote]) -> tuple[int, int, int] | None:
+    """The price maximum with new quotes, as of a young history: `extend` makes it exact once a day."""
+    known = [quote.prices for quote in added if quote.prices.known and not quote.quarantined]
+    if not known:
+        return highest
+    fresh = _highest(known, young=True)
+    old = highest or fresh
+    return max(old[0], fresh[0]), max(old[1], fresh[1]), max(old[2], fresh[2])
 
 
 def _highest(known: list[Prices], *, young: bool) -> tuple[int, int, int]:

@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import dumped
 from lowtide.exchange.market import Market
-from lowtide.exchange.seal import HORIZON_US, Touched, stored_quote
+from lowtide.exchange.seal import HORIZON_US, Touched, quote_values, stored_quote
 from lowtide.feeds.catalog import catalog_listings
 from lowtide.feeds.model_names import ModelNames, load_model_names
 from lowtide.feeds.providers import ProviderConfig, address, credentials, discounted, live, load_providers
-from lowtide.market.book_lines import offer_values, prices_values
+from lowtide.market.book_lines import offer_values
 from lowtide.market.offer import Offer
 from lowtide.market.quote import Quote, boundaries, effective_quote
 from lowtide.store import capacity
@@ -256,9 +256,6 @@ def _quote_row(offer_id: str, source: str, quote: Quote, sequence: int, now: int
         "id": new_id("quo", now),
         "offer_id": offer_id,
         "source": source,
-        "sequence": sequence,
-        "valid_from": quote.valid_from,
-        "valid_until": quote.valid_until,
         "taken_at": now,
-        "prices": canonical(prices_values(quote.prices)).decode(),
+        **quote_values(replace(quote, sequence=sequence)),
     }

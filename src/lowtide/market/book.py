@@ -92,16 +92,19 @@ class Book:
             self._digest = sha256(self.hashes)
         return self._digest
 
-    def with_rows(self, version: int, changes: Mapping[int, Row]) -> "Book":
+    def with_rows(
+        self, version: int, changes: Mapping[int, Row], lines: Mapping[tuple[int, str], bytes] | None = None
+    ) -> "Book":
         """The next version: these rows replaced, or appended where their number is new. Costs what changed.
 
         What is kept of prices, quality and lists is carried over; a new offer makes the names be numbered anew.
+        `lines` are those of the changed rows that differ, by (row, kind), where the caller has them at hand.
         Raises ValueError where an appended row would leave a gap.
         """
         after = copy(self)
         after.version = version
         after._clear()
-        after._take_rows(self, changes)
+        after._take_rows(self, changes, lines)
         is_other = _differences(self, changes)
         listed = is_other(lambda row: row.offer)
         observed = listed | is_other(lambda row: row.conditions)
@@ -123,7 +126,12 @@ class Book:
                 after._last_prices = (self._last_prices[0], self._last_prices[1] | priced)
         return after
 
-    def _take_rows(self, before: "Book", changes: Mapping[int, Row]) -> None:
+    def _take_rows(
+        self,
+        before: "Book",
+        changes: Mapping[int, Row],
+        lines: Mapping[tuple[int, str], bytes] | None,
+    ) -> None:
         rows, hashes = list(before.rows), bytearray(before.hashes)
         renamed = {n for n, row in changes.items() if n >= len(rows) or _names(rows[n]) != _names(row)}
         for number in sorted(changes):
@@ -133,7 +141,13 @@ class Book:
                 rows.append(changes[number])
                 hashes += bytes(_HASHED)
             rows[number] = changes[number]
-            hashes[number * _HASHED : (number + 1) * _HASHED] = row_hashes(number, changes[number])
+            place = number * _HASHED
+            if lines is None:
+                hashes[place : place + _HASHED] = row_hashes(number, changes[number])
+                continue
+            for start, kind in ((place, CONDITIONS), (place + _HASHED // 2, ROW)):
+                if (number, kind) in lines:
+                    hashes[start : start + _HASHED // 2] = sha256(lines[number, kind])
         self.rows, self.hashes = tuple(rows), bytes(hashes)
         if renamed:
             self._number_rows()

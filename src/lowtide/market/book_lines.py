@@ -25,7 +25,7 @@ def row_line(row: int, offer: Offer, quotes: tuple[Quote, ...]) -> bytes:
 
 
 def _quote_values(quote: Quote) -> list[Any]:
-    """A quote as a list; its capacity comes last, and only where it has one, so that older lines stay as they were."""
+    """A quote as a list; capacity and firmness come last, and only where it has them, so that older lines stay."""
     values: list[Any] = [
         quote.valid_from,
         quote.valid_until,
@@ -33,23 +33,36 @@ def _quote_values(quote: Quote) -> list[Any]:
         prices_values(quote.prices),
         int(quote.quarantined),
     ]
-    return values if quote.capacity is None else [*values, capacity_values(quote.capacity)]
+    if quote.capacity is None and quote.firm_until is None:
+        return values
+    places = None if quote.capacity is None else capacity_values(quote.capacity)
+    return [*values, places, quote.firm_until]
+
+
+def _quote(
+    start: int,
+    end: int | None,
+    sequence: int,
+    prices: dict[str, Any],
+    quarantined: int,
+    places: list[int | None] | None = None,
+    firm_until: int | None = None,
+) -> Quote:
+    return Quote(
+        prices_from_values(prices),
+        start,
+        end,
+        sequence,
+        bool(quarantined),
+        None if places is None else Capacity(*places),
+        firm_until,
+    )
 
 
 def parse_row_line(line: bytes) -> tuple[int, Offer, tuple[Quote, ...]]:
     """Row number, offer and quotes of a line."""
     values = orjson.loads(line)
-    quotes = tuple(
-        Quote(
-            prices_from_values(prices),
-            start,
-            end,
-            sequence,
-            bool(quarantined),
-            Capacity(*capacity[0]) if capacity else None,
-        )
-        for start, end, sequence, prices, quarantined, *capacity in values["quotes"]
-    )
+    quotes = tuple(_quote(*one) for one in values["quotes"])
     return values["row"], offer_from_values(values), quotes
 
 

@@ -49,7 +49,8 @@ class Quote:
 
     `sequence` orders quotes of one offer and source: at an instant the highest that covers it counts.
     A quote that is held back for a check (quarantined) is in force but cannot win. `capacity` is what is sold at this
-    price, where that is less than the offer's own; None where the quote does not say.
+    price, where that is less than the offer's own; None where the quote does not say. Until `firm_until` (µs) its
+    seller may neither take it back nor replace it by a dearer one.
     """
 
     prices: Prices
@@ -58,6 +59,7 @@ class Quote:
     sequence: int
     quarantined: bool = False
     capacity: Capacity | None = None
+    firm_until: int | None = None
 
     def covers(self, at: int) -> bool:
         """Whether the quote's interval contains the instant (µs)."""
@@ -97,7 +99,8 @@ def refuse_overlaps(quotes: Sequence[Quote]) -> None:
 def pruned(quotes: Iterable[Quote], now: int, horizon: int) -> tuple[Quote, ...]:
     """The quotes that can still matter in `[now, horizon)`, in sequence order.
 
-    Dropped: ended ones, ones that begin at or beyond the horizon, and ones wholly covered by a single later one.
+    Dropped: ended ones, ones that begin at or beyond the horizon, and ones wholly covered by a single later one that
+    is not quarantined (what a suspicious price is measured against must stay).
     """
     alive = sorted(
         (q for q in quotes if (q.valid_until is None or q.valid_until > now) and q.valid_from < horizon),
@@ -108,6 +111,7 @@ def pruned(quotes: Iterable[Quote], now: int, horizon: int) -> tuple[Quote, ...]
         start = max(quote.valid_from, now)
         hidden = any(
             later.sequence > quote.sequence
+            and (quote.quarantined or not later.quarantined)
             and later.valid_from <= start
             and (
                 later.valid_until is None

@@ -14,6 +14,8 @@ _OFFERS = rows.table_of(OfferRow)
 _QUOTES = rows.table_of(QuoteRow)
 KEY = ["provider_id", "upstream_model", "lane", "variant"]
 """What makes an offer unique."""
+_A_QUERY = 5_000
+"""Ids named in one query at most."""
 
 
 async def next_row(conn: AsyncConnection) -> int:
@@ -91,6 +93,75 @@ async def add_quotes(conn: AsyncConnection, quotes: Sequence[Mapping[str, Any]])
     await rows.insert(conn, QuoteRow, quotes)
 
 
+async def newest_sequences(conn: AsyncConnection, offer_ids: Sequence[str], source: str) -> dict[str, int]:
+    """The highest sequence that each offer has from a source; offers without one are left out."""
+    newest = (
+        select(func.max(_QUOTES.c.sequence))
+        .where(_QUOTES.c.offer_id == _OFFERS.c.id, _QUOTES.c.source == source)
+        .scalar_subquery()
+    )
+    found: dict[str, int] = {}
+    for first in range(0, len(offer_ids), _A_QUERY):
+        query = select(_OFFERS.c.id, newest).where(_OFFERS.c.id.in_(offer_ids[first : first + _A_QUERY]))
+        found |= {offer: last for offer, last in await conn.execute(query) if last is not None}
+    return found
+
+
+async def providers_of(conn: AsyncConnection, offer_ids: Sequence[str]) -> dict[str, str]:
+    """The provider of each offer."""
+    found: dict[str, str] = {}
+    for first in range(0, len(offer_ids), _A_QUERY):
+        names = offer_ids[first : first + _A_QUERY]
+        query = select(_OFFERS.c.id, _OFFERS.c.provider_id).where(_OFFERS.c.id.in_(names))
+        found |= dict((await conn.execute(query)).tuples().all())
+    return found
+
+
+async def last_accepted(conn: AsyncConnection, offer_id: str, source: str) -> QuoteRow | None:
+    """The newest quote of an offer from a source that is not quarantined, in force or not."""
+    query = (
+        select(_QUOTES)
+        .where(_QUOTES.c.offer_id == offer_id, _QUOTES.c.source == source, _QUOTES.c.quarantined.is_(False))
+        .order_by(_QUOTES.c.sequence.desc(), _QUOTES.c.valid_from)
+        .limit(1)
+    )
+    return await rows.fetch_one(conn, query, QuoteRow)
+
+
+async def get_quote(conn: AsyncConnection, quote_id: str) -> QuoteRow | None:
+    """The quote under an id, or None."""
+    return await rows.get(conn, QuoteRow, quote_id)
+
+
+async def change_quote(conn: AsyncConnection, quote_id: str, values: Mapping[str, Any]) -> None:
+    """Change a quote's columns: confirm it, or end it."""
+    await rows.changed(conn, update(_QUOTES).where(_QUOTES.c.id == quote_id).values(**values))
+
+
+async def list_quotes(
+    conn: AsyncConnection,
+    *,
+    offer_id: str | None = None,
+    provider_id: str | None = None,
+    quarantined: bool | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> list[QuoteRow]:
+    """Quotes as taken, the newest first."""
+    query = select(_QUOTES).order_by(_QUOTES.c.id.desc()).limit(limit)
+    if offer_id is not None:
+        query = query.where(_QUOTES.c.offer_id == offer_id)
+    if provider_id is not None:
+        query = query.where(
+            _QUOTES.c.offer_id.in_(select(_OFFERS.c.id).where(_OFFERS.c.provider_id == provider_id))
+        )
+    if quarantined is not None:
+        query = query.where(_QUOTES.c.quarantined.is_(quarantined))
+    if before is not None:
+        query = query.where(_QUOTES.c.id < before)
+    return await rows.fetch(conn, query, QuoteRow)
+
+
 async def newest_sequence(conn: AsyncConnection, offer_id: str, source: str) -> int | None:
     """The highest sequence that an offer has from a source, or None."""
     query = select(func.max(_QUOTES.c.sequence)).where(
@@ -114,6 +185,7 @@ async def quotes_alive(
         newer.c.offer_id == _QUOTES.c.offer_id,
         newer.c.source == _QUOTES.c.source,
         newer.c.sequence > _QUOTES.c.sequence,
+        or_(newer.c.quarantined.is_(False), _QUOTES.c.quarantined.is_(True)),
         newer.c.valid_from <= begins,
         or_(
             newer.c.valid_until.is_(None),

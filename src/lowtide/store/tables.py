@@ -154,6 +154,7 @@ class QuoteRow(SQLModel, table=True):
     """One quote as taken. `source` is `push` or a feed's id; `sequence` counts per offer and source.
 
     `raw_hash` is the SHA-256 (hexadecimal) of what the source sent; `capacity` (JSON) the places it comes with.
+    Until `firm_until` its seller may not take it back.
     """
 
     __tablename__: ClassVar[Any] = "quotes"
@@ -166,6 +167,7 @@ class QuoteRow(SQLModel, table=True):
     valid_until: int | None = _big(nullable=True)
     prices: str = _text()
     capacity: str | None = _text(nullable=True)
+    firm_until: int | None = _big(nullable=True)
     quarantined: bool = False
     raw_hash: str | None = None
     taken_at: int = _big()
