@@ -1,6 +1,7 @@
-"""The transport over real HTTP: httpx's own errors, and its places."""
+"""The transport over real HTTP: httpx's own errors, its places, and the addresses that it may reach."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -10,7 +11,8 @@ import pytest
 from lowtide.simulate.faults import Fault
 from lowtide.simulate.server import serving
 from lowtide.simulate.upstream import Upstreams
-from lowtide.wire.transport import Transport, mended
+from lowtide.values.addresses import PrivateAddress
+from lowtide.wire.transport import RefusedAddress, Transport, addresses_of, mended
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/")
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
@@ -127,3 +129,113 @@ def test_the_cause_underneath_decides_the_error(cause, kind):
 
 def test_an_error_without_a_cause_stays_what_it_is():
     assert type(mended(httpx.ReadTimeout("slow"), REQUEST)) is httpx.ReadTimeout
+
+
+class Door:
+    """A server on this machine that counts who came in."""
+
+    def __init__(self) -> None:
+        self.port, self.visits = 0, 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.visits += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[Door]:
+    """It hears every address of the machine, IPv6 too where there is any."""
+    host = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
+    door = Door()
+    with socket.create_server(
+        (host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET, dualstack_ipv6=":" in host
+    ) as listener:
+        door.port = listener.getsockname()[1]
+        async with await asyncio.start_server(door.serve, sock=listener):
+            yield door
+
+
+LITERALS = ["127.0.0.1", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "127。0。0。1"]
+RESOLVED = ["localhost", "0x7f000001", "0x7f.1", "LOCALHOST"]
+UNKNOWN = ["127.1", "2130706433", "017700000001", "127.0.0.1.", "0", "0177.0.0.1", "[fe80::1%25lo]"]
+
+
+@pytest.mark.parametrize("host", LITERALS + RESOLVED)
+async def test_no_spelling_of_this_machine_is_connected_to_where_only_public_addresses_are(door, host):
+    async with httpx.AsyncClient(transport=Transport(public_only=True)) as client:
+        with pytest.raises(RefusedAddress) as raised:
+            await client.get(f"http://{host}:{door.port}/")
+    assert isinstance(raised.value, httpx.ConnectError)
+    assert isinstance(raised.value, PrivateAddress)
+    assert raised.value.address in str(raised.value)
+    assert raised.value.request.url.port == door.port
+    assert door.visits == 0
+
+
+@pytest.mark.parametrize("host", UNKNOWN)
+@pytest.mark.parametrize("public_only", [True, False])
+async def test_spellings_that_are_no_url_reach_nothing(door, host, public_only):
+    async with httpx.AsyncClient(transport=Transport(public_only=public_only)) as client:
+        with pytest.raises((httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.ConnectError)):
+            await client.get(f"http://{host}:{door.port}/")
+    assert door.visits == 0
+
+
+async def test_this_machine_is_reached_where_any_address_may_be(door):
+    async with httpx.AsyncClient(transport=Transport()) as client:
+        assert (await client.get(f"http://127.0.0.1:{door.port}/")).status_code == 200
+        assert (await client.get(f"http://localhost:{door.port}/")).status_code == 200
+    assert door.visits == 2
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [["127.0.0.1"], ["93.184.215.14", "127.0.0.1"], ["::1"], ["2606:4700::1111", "fd00::1"], ["fe80::1%lo"]],
+)
+async def test_a_name_with_any_private_address_is_refused_before_any_connection(door, addresses):
+    async def resolve(host: str, port: int) -> list[str]:
+        return addresses
+
+    async with httpx.AsyncClient(transport=Transport(public_only=True, resolve=resolve)) as client:
+        with pytest.raises(RefusedAddress) as raised:
+            await client.get(f"http://feed.example:{door.port}/")
+    assert (raised.value.host, raised.value.address) == ("feed.example", addresses[-1])
+    # By the look-up, not by a socket, which knows no name.
+    assert isinstance(raised.value.__cause__, PrivateAddress)
+    assert raised.value.__cause__.host == "feed.example"
+    assert door.visits == 0
+
+
+async def test_a_refused_connection_gives_its_place_back(door):
+    async with httpx.AsyncClient(transport=Transport(max_connections=1, public_only=True)) as client:
+        for _ in range(3):
+            with pytest.raises(RefusedAddress):
+                await client.get(f"http://127.0.0.1:{door.port}/")
+
+
+async def test_an_injected_resolver_decides_where_a_name_leads(door):
+    heard: list[str] = []
+
+    async def resolve(host: str, port: int) -> list[str]:
+        heard.append(f"{host}:{port}")
+        return ["127.0.0.1"]
+
+    async with httpx.AsyncClient(transport=Transport(resolve=resolve)) as client:
+        assert (await client.get(f"http://feed.example:{door.port}/")).status_code == 200
+    assert heard == [f"feed.example:{door.port}"]
+
+
+@pytest.mark.parametrize("public_only", [True, False])
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
+async def test_a_host_that_can_be_no_name_is_an_error_of_httpx(host, public_only):
+    async with httpx.AsyncClient(transport=Transport(public_only=public_only)) as client:
+        with pytest.raises((httpx.UnsupportedProtocol, httpx.ConnectError)):
+            await client.get(f"http://{host}/")
+
+
+async def test_a_name_without_an_address_is_an_os_error():
+    with pytest.raises(OSError):
+        await addresses_of("a..b", 80)
+    assert await addresses_of("127.0.0.1", 80) == ["127.0.0.1"]

@@ -1,15 +1,18 @@
 """A URL received by the API may not lead into the host's own network, unless the operator allows it."""
 
-import asyncio
-import ipaddress
-import socket
 from urllib.parse import urlsplit
 
+from lowtide.values.addresses import PrivateAddress
 from lowtide.values.errors import FieldError, InvalidRequest
+from lowtide.wire.transport import Resolve, addresses_of, refuse_private_among
 
 
-async def refuse_private(url: str, pointer: str, *, allowed: bool) -> None:
-    """Raise InvalidRequest (`private_url`, `bad_url`) where the URL's host is loopback, private, link-local or unknown."""
+async def refuse_private(url: str, pointer: str, *, allowed: bool, resolve: Resolve = addresses_of) -> None:
+    """Raise InvalidRequest (`private_url`, `bad_url`) where the URL's host has an address that is not public, or none.
+
+    This is for a word at the door: a name may resolve to another address later, so what connects checks again
+    (`Transport(public_only=True)`).
+    """
     if allowed:
         return
     try:
@@ -22,8 +25,7 @@ async def refuse_private(url: str, pointer: str, *, allowed: bool) -> None:
             "bad_url", pointer, f"{url!r} has no host. Send one such as https://api.example.com/v1."
         )
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port or 443, type=socket.SOCK_STREAM)
-        addresses = {str(entry[4][0]).partition("%")[0] for entry in found}
+        refuse_private_among(host, await resolve(host, port or 443))
     except OSError:
         raise _refusal(
             "bad_url",
@@ -31,15 +33,12 @@ async def refuse_private(url: str, pointer: str, *, allowed: bool) -> None:
             f"The host {host} cannot be resolved. Check its name, or set "
             "LOWTIDE_ALLOW_PRIVATE_URLS=true to take any URL.",
         ) from None
-    for address in addresses:
-        if not ipaddress.ip_address(address).is_global:
-            said = f"{host} is" if host == address else f"{host} resolves to {address},"
-            raise _refusal(
-                "private_url",
-                pointer,
-                f"{said} an address of this machine or a private network. Describe local providers in "
-                "config/providers/, or set LOWTIDE_ALLOW_PRIVATE_URLS=true.",
-            )
+    except PrivateAddress as fault:
+        raise _refusal(
+            "private_url",
+            pointer,
+            f"{fault} Describe local providers in config/providers/, or set LOWTIDE_ALLOW_PRIVATE_URLS=true.",
+        ) from None
 
 
 def _refusal(code: str, pointer: str, text: str) -> InvalidRequest:

@@ -1,19 +1,27 @@
-"""The one way out: httpx on aiohttp's connections, with the errors told apart.
+"""The one way out: httpx on aiohttp's connections, with the errors told apart, and to public addresses only where asked.
 
 httpx-aiohttp gives a refused connection, a failed name lookup, a drop after the request was sent and a full pool all as
 ConnectTimeout. They differ in what matters: a dropped POST may have been billed, a refused one not.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import cast
+import functools
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
 
 import aiohttp
 import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
 from httpx_aiohttp import AiohttpTransport
+
+from lowtide.values.addresses import PrivateAddress, is_public
 
 MAX_CONNECTIONS = 1_000
 KEEP_ALIVE_S = 30.0
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""Gives the addresses of a host for a port. Raises OSError where it has none."""
 
 # By the cause underneath, the first that fits.
 _MENDED: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
@@ -25,24 +33,60 @@ _MENDED: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
     (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
     (aiohttp.NonHttpUrlClientError, httpx.UnsupportedProtocol),
     (aiohttp.ClientError, httpx.ReadError),
+    (UnicodeError, httpx.UnsupportedProtocol),  # a host whose labels are empty or too long
 )
 
 
-class Transport(httpx.AsyncBaseTransport):
-    """Keep-alive connections for all that goes out: wires call it directly, feeds through `httpx.AsyncClient`."""
+# Reading the certificates takes 0.1 s and more; all transports trust the same.
+_tls = functools.cache(httpx.create_ssl_context)
 
-    def __init__(self, max_connections: int = MAX_CONNECTIONS) -> None:
+
+class RefusedAddress(PrivateAddress, httpx.ConnectError):
+    """What a transport for public addresses only raises: httpx's ConnectError and the market's PrivateAddress at once."""
+
+    def __init__(self, host: str, address: str, request: httpx.Request) -> None:
+        PrivateAddress.__init__(self, host, address)
+        self.request = request
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """Keep-alive connections for all that goes out: wires call it directly, feeds through `httpx.AsyncClient`.
+
+    With `public_only` it connects to addresses of the open Internet only: a name is refused if any of its addresses is
+    another, and every address is checked once more where its socket is made, so that no second look-up and no spelling
+    of a literal comes between. `resolve` is asked for names in place of the system.
+    """
+
+    def __init__(
+        self,
+        max_connections: int = MAX_CONNECTIONS,
+        *,
+        public_only: bool = False,
+        resolve: Resolve | None = None,
+    ) -> None:
         # The places are counted here, because aiohttp tells a full pool and a slow connection by the same exception.
         self._places = asyncio.Semaphore(max_connections)
-        self._inner = AiohttpTransport()
+        self._inner = AiohttpTransport(verify=_tls())
         self._inner.client = self._session
+        self._public_only = public_only
+        self._resolve = resolve
 
     def _session(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=self._inner.ssl_context)
+        limits: dict[str, Any] = {}
+        if self._public_only or self._resolve is not None:
+            limits["resolver"] = _Resolver(self._resolve or addresses_of, self._public_only)
+        if self._public_only:
+            limits["socket_factory"] = _public_socket
+        connector = aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=self._inner.ssl_context, **limits
+        )
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; the body is read through the response's stream. Raises httpx's transport errors."""
+        """Send a request; the body is read through the response's stream. Raises httpx's transport errors.
+
+        Of these, RefusedAddress where the host is no public one and only such are wanted.
+        """
         asked = request.extensions
         limits = asked.get("timeout", {})
         await self._take_place(limits.get("pool"), request)
@@ -52,7 +96,9 @@ class Transport(httpx.AsyncBaseTransport):
             response = await self._inner.handle_async_request(request)
         except BaseException as fault:
             self._places.release()
-            if isinstance(fault, (httpx.TransportError, aiohttp.ClientError)):
+            if isinstance(fault, PrivateAddress):
+                raise RefusedAddress(request.url.host, fault.address, request) from fault
+            if isinstance(fault, (httpx.TransportError, aiohttp.ClientError, UnicodeError)):
                 raise mended(fault, request) from fault
             raise
         finally:
@@ -98,6 +144,58 @@ class _Stream(httpx.AsyncByteStream):
             await self._inner.aclose()
         finally:
             self._release()
+
+
+class _Resolver(AbstractResolver):
+    def __init__(self, resolve: Resolve, public_only: bool) -> None:
+        self._resolve, self._public_only = resolve, public_only
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        addresses = await self._resolve(host, port)
+        if self._public_only:
+            refuse_private_among(host, addresses)
+        return [
+            ResolveResult(
+                hostname=host, host=address, port=port, family=_family(address), proto=0, flags=_NUMERIC
+            )
+            for address in addresses
+            if family in (socket.AF_UNSPEC, _family(address))
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _public_socket(info: tuple[Any, ...]) -> socket.socket:
+    """The socket for one address to connect to; the last word on it, and the only one on literals."""
+    family, kind, protocol, _, (address, *_) = info
+    refuse_private_among(address, [address])
+    return socket.socket(family, kind, protocol)
+
+
+def refuse_private_among(host: str, addresses: list[str]) -> None:
+    """Raise PrivateAddress where any address of a host is no public one."""
+    for address in addresses:
+        if not is_public(address):
+            raise PrivateAddress(host, address)
+
+
+async def addresses_of(host: str, port: int) -> list[str]:
+    """The addresses that the system knows for a host, each once, IPv6 with its zone. Raises OSError where it has none."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as fault:
+        raise socket.gaierror(socket.EAI_NONAME, f"{host!r} is no name of a host") from fault
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def mended(fault: Exception, request: httpx.Request) -> httpx.TransportError:
