@@ -74,8 +74,8 @@ class Call:
     def theirs(self) -> int | None:
         """What it costs by genai-prices, rounded up to a nano-USD once.
 
-        None where the name leads to another entry there or to none, or where a price is finer than a nano-USD per million tokens:
-        ours is rounded up before it is multiplied, so that such a charge may be a nano-USD above.
+        None where the name leads to another entry there or to none, or where a price is finer than a nano-USD per
+        million tokens: ours is rounded up before it is multiplied, so that such a charge may be a nano-USD above.
         """
         listing, usage = self.listing, self.usage
         batch = listing.upstream_model.endswith(":batch")
@@ -126,19 +126,22 @@ def sampled_calls() -> list[tuple[Call, int, int]]:
     chance = random.Random(20261125)
     offered = {provider: listings(provider) for provider in PROVIDERS}
     found: list[tuple[Call, int, int]] = []
-    while len(found) < CALLS:
-        provider = PROVIDERS[len(found) % len(PROVIDERS)]
+    for draw in range(20 * CALLS):
+        provider = PROVIDERS[draw % len(PROVIDERS)]
         lane = chance.choice(sorted({one.lane for one in offered[provider]}))
         one = chance.choice([one for one in offered[provider] if one.lane == lane])
         call = Call(one, NOW + chance.randrange(WEEK // MINUTE_US) * MINUTE_US, sampled_usage(chance))
         ours, theirs = call.ours, call.theirs
         if ours is not None and theirs is not None:
             found.append((call, ours, theirs))
+        if len(found) == CALLS:
+            break
     return found
 
 
 def test_two_hundred_calls_cost_to_the_nano_dollar_what_the_catalog_says():
     calls = sampled_calls()
+    assert len(calls) == CALLS
     wrong = [(call, ours, theirs) for call, ours, theirs in calls if ours != theirs]
     assert wrong == []
     assert len({call.listing.provider for call, _, _ in calls}) >= 10

@@ -36,8 +36,8 @@ async def test_an_offer_is_listed_once_under_its_key(database: Database):
 async def test_an_offer_has_one_price_source_for_good(database: Database):
     await list_offer(database)
 
-    async def bind(source: str) -> bool:
-        return await database.writer.write(lambda conn: offers.set_price_source(conn, "offer_0", source))
+    async def bind(source: str) -> set[str]:
+        return await database.writer.write(lambda conn: offers.bind_sources(conn, ["offer_0"], source))
 
     assert await bind("push")
     assert not await bind("feed_1")

@@ -79,11 +79,17 @@ async def take(
     by_offer: dict[str, list[tuple[int, Pushed]]] = {}
     for place, one in enumerate(pushed):
         by_offer.setdefault(one.offer_id, []).append((place, one))
+    listed = {
+        offer_id: await _listed(conn, touched, offer_id, quotes[0][0]) for offer_id, quotes in by_offer.items()
+    }
     newest = await stored.newest_sequences(conn, list(by_offer), source)
+    unbound = [offer_id for offer_id, (offer, _) in listed.items() if offer.price_source is None]
+    bound = await stored.bind_sources(conn, unbound, source)
+    touched.bound |= dict.fromkeys(bound, source)
     taken: list[Taken] = []
     for offer_id, quotes in by_offer.items():
-        offer, standing = await _listed(conn, touched, offer_id, quotes[0][0])
-        counts = await _counts(conn, touched, offer, source)
+        offer, standing = listed[offer_id]
+        counts = offer_id in bound or await _counts(conn, offer, source)
         last = newest.get(offer_id)
         if counts and last is not None and not any(not quote.quarantined for quote in standing):
             standing = (*standing, *await _last_accepted(conn, offer_id, source))
@@ -120,14 +126,9 @@ async def _listed(
     return offer, standing
 
 
-async def _counts(conn: AsyncConnection, touched: Touched, offer: Offer, source: str) -> bool:
-    """Whether the source's quotes are the offer's price; the first to quote it becomes its price source."""
-    bound = offer.price_source
-    if bound is None:
-        touched.offers.add(offer.id)
-        if await stored.set_price_source(conn, offer.id, source):
-            return True
-        bound = (await offer_or_404(conn, offer.id)).price_source
+async def _counts(conn: AsyncConnection, offer: Offer, source: str) -> bool:
+    """Whether the source's quotes are the offer's price. Raises Conflict where a pushed one would not be."""
+    bound = offer.price_source or (await offer_or_404(conn, offer.id)).price_source
     if bound != source and source == PUSH:
         raise Conflict(
             f"Offer {offer.id} gets its prices from {bound}, so a pushed quote would not count. "

@@ -39,7 +39,7 @@ HORIZON_US = 7 * DAY_US
 """How far ahead a version holds quotes."""
 HISTORY_US = 28 * DAY_US
 """How far back the price maximum of an offer reaches."""
-PAUSE_S = 0.1
+PAUSE_S = 0.05
 """Changes that wait together share a version; at most one version in this many seconds."""
 _KEPT_VERSIONS = 8
 
@@ -48,7 +48,8 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class Touched:
-    """What a change touched: offers whose line may differ, new quotes that count, and new conditions, by offer id.
+    """What a change touched: offers whose line may differ; by offer id new quotes that count, the source to which an
+    offer is bound now, and new conditions.
 
     `base` is the version before it: the newest in the fleet, since a change runs under the sealer's lock.
     """
@@ -56,6 +57,7 @@ class Touched:
     base: Book
     offers: set[str] = field(default_factory=set)
     quoted: dict[str, list[Quote]] = field(default_factory=dict)
+    bound: dict[str, str] = field(default_factory=dict)
     conditions: dict[str, Conditions] = field(default_factory=dict)
 
 
@@ -183,6 +185,7 @@ class BookKeeper:
             else:
                 touched.offers |= mine.offers
                 touched.conditions |= mine.conditions
+                touched.bound |= mine.bound
                 for offer_id, quotes in mine.quoted.items():
                     touched.quoted.setdefault(offer_id, []).extend(quotes)
         changes = await self._changes(conn, base, touched)
@@ -205,7 +208,7 @@ class BookKeeper:
         changes = self._quick(base, touched, now)
         ids = touched.offers | {
             offer_id
-            for offer_id in touched.conditions.keys() | touched.quoted.keys()
+            for offer_id in touched.conditions.keys() | touched.quoted.keys() | touched.bound.keys()
             if offer_id not in base.row_of
         }
         if not ids:
@@ -229,7 +232,7 @@ class BookKeeper:
     def _quick(base: Book, touched: Touched, now: int) -> dict[int, Row]:
         """Rows of which only quotes or conditions are new: made from the version before, without the database."""
         changes: dict[int, Row] = {}
-        for offer_id in touched.quoted.keys() | touched.conditions.keys():
+        for offer_id in touched.quoted.keys() | touched.conditions.keys() | touched.bound.keys():
             number = base.row_of.get(offer_id)
             if number is None or offer_id in touched.offers:
                 continue
@@ -237,7 +240,10 @@ class BookKeeper:
             quotes = pruned((*old.quotes, *added), now, now + HORIZON_US) if added else old.quotes
             conditions = touched.conditions.get(offer_id, old.conditions)
             conditions = replace(conditions, price_max=_raised(old.conditions.price_max, added))
-            fresh = Row(old.offer, quotes, conditions)
+            offer = old.offer
+            if offer_id in touched.bound:
+                offer = replace(offer, price_source=touched.bound[offer_id])
+            fresh = Row(offer, quotes, conditions)
             if fresh != old:
                 changes[number] = fresh
         return changes

@@ -77,10 +77,14 @@ async def withdraw(conn: AsyncConnection, offer_id: str, at_us: int) -> bool:
     return await rows.changed(conn, update(_OFFERS).where(*alive).values(withdrawn_at=at_us)) == 1
 
 
-async def set_price_source(conn: AsyncConnection, offer_id: str, source: str) -> bool:
-    """Bind an offer to the source of its prices, once; False where it has one."""
-    unbound = (_OFFERS.c.id == offer_id, _OFFERS.c.price_source.is_(None))
-    return await rows.changed(conn, update(_OFFERS).where(*unbound).values(price_source=source)) == 1
+async def bind_sources(conn: AsyncConnection, offer_ids: Sequence[str], source: str) -> set[str]:
+    """Bind offers to the source of their prices, each once: the first to quote it. Those that it was bound to now."""
+    bound: set[str] = set()
+    for first in range(0, len(offer_ids), _A_QUERY):
+        unbound = (_OFFERS.c.id.in_(offer_ids[first : first + _A_QUERY]), _OFFERS.c.price_source.is_(None))
+        statement = update(_OFFERS).where(*unbound).values(price_source=source).returning(_OFFERS.c.id)
+        bound |= set((await conn.execute(statement)).scalars())
+    return bound
 
 
 async def change_price_source(conn: AsyncConnection, offer_id: str, source: str) -> None:
@@ -113,7 +117,8 @@ async def providers_of(conn: AsyncConnection, offer_ids: Sequence[str]) -> dict[
     for first in range(0, len(offer_ids), _A_QUERY):
         names = offer_ids[first : first + _A_QUERY]
         query = select(_OFFERS.c.id, _OFFERS.c.provider_id).where(_OFFERS.c.id.in_(names))
-        found |= dict((await conn.execute(query)).tuples().all())
+        for offer_id, provider_id in await conn.execute(query):
+            found[offer_id] = provider_id
     return found
 
 
