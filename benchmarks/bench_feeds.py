@@ -101,7 +101,7 @@ async def _serve(url: str, core: int) -> tuple[subprocess.Popen[bytes], str]:
         "LOWTIDE_ALLOW_PRIVATE_URLS": "true",
         "LOWTIDE_PORT": str(port := random.randint(20_000, 40_000)),
     }
-    service = subprocess.Popen(
+    service = subprocess.Popen(  # noqa: ASYNC220
         [sys.executable, "-m", "lowtide", "serve"],
         env=env,
         stdout=subprocess.DEVNULL,

@@ -1,14 +1,17 @@
 """The running market: what every use case is handed."""
 
+import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import httpx
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.observe import Observations
 from lowtide.exchange.seal import BookKeeper, Touched
 from lowtide.exchange.seeds import Seeds
 from lowtide.exchange.task_types import TaskTypes
+from lowtide.feeds.model_names import ModelNames
 from lowtide.store.database import Database
 from lowtide.values.clock import Clock
 from lowtide.values.instants import micros
@@ -26,6 +29,7 @@ class Rules:
     backoff_s: float = 0.5
     simulator_base: str | None = None
     allow_private_urls: bool = False
+    feed_timeout_s: float = 20.0
 
 
 @dataclass(slots=True)
@@ -42,6 +46,10 @@ class Market:
     rules: Rules
     node: str
     credentials: Mapping[str, str] = field(default_factory=dict)
+    model_names: ModelNames = field(default_factory=ModelNames)
+    feed_client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+    dice: random.Random = field(default_factory=random.Random)
+    """Spreads the runs of feeds; no decision rests on it."""
 
     def now(self) -> int:
         """The market's instant, µs."""

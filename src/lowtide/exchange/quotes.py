@@ -73,14 +73,24 @@ async def push_quotes(
 
 
 async def take(
-    conn: AsyncConnection, touched: Touched, pushed: Sequence[Pushed], source: str, now: int
+    conn: AsyncConnection,
+    touched: Touched,
+    pushed: Sequence[Pushed],
+    source: str,
+    now: int,
+    *,
+    trusted: bool = False,
 ) -> list[Taken]:
-    """Write quotes inside a change to the book and name what they touch. Raises as `push_quotes` does."""
+    """Write quotes inside a change to the book and name what they touch. Raises as `push_quotes` does.
+
+    Prices of a `trusted` source (the catalog, a tariff) are never held back.
+    """
     by_offer: dict[str, list[tuple[int, Pushed]]] = {}
     for place, one in enumerate(pushed):
         by_offer.setdefault(one.offer_id, []).append((place, one))
     listed = {
-        offer_id: await _listed(conn, touched, offer_id, quotes[0][0]) for offer_id, quotes in by_offer.items()
+        offer_id: await _listed(conn, touched, offer_id, quotes[0][0])
+        for offer_id, quotes in by_offer.items()
     }
     newest = await stored.newest_sequences(conn, list(by_offer), source)
     unbound = [offer_id for offer_id, (offer, _) in listed.items() if offer.price_source is None]
@@ -97,7 +107,7 @@ async def take(
         _refuse_overlaps([(place, one.quote) for (place, _), one in zip(quotes, fresh, strict=True)])
         if counts:
             fresh = [
-                _checked(_as_firm(one, standing, place, now), standing)
+                _checked(_as_firm(one, standing, place, now), () if trusted else standing)
                 for (place, _), one in zip(quotes, fresh, strict=True)
             ]
             touched.quoted.setdefault(offer_id, []).extend(one.quote for one in fresh)

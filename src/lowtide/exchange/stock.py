@@ -1,115 +1,82 @@
 """Stocking: the providers of config/ whose key is set, with their catalog prices, brought into the book and kept there."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import dumped
+from lowtide.exchange.feed_health import after_reading
+from lowtide.exchange.listings import keep, withdraw
 from lowtide.exchange.market import Market
-from lowtide.exchange.seal import HORIZON_US, Touched, quote_values, stored_quote
+from lowtide.exchange.seal import HORIZON_US, Touched
 from lowtide.feeds.catalog import catalog_listings
+from lowtide.feeds.listing import Listing
 from lowtide.feeds.model_names import ModelNames, load_model_names
 from lowtide.feeds.providers import ProviderConfig, address, credentials, discounted, live, load_providers
-from lowtide.market.book_lines import offer_values
-from lowtide.market.offer import Offer
-from lowtide.market.quote import Quote, boundaries, effective_quote
-from lowtide.store import capacity
+from lowtide.market.quote import Quote
 from lowtide.store import offers as stored_offers
 from lowtide.store import providers as stored_providers
-from lowtide.store.tables import Feed, OfferRow, Provider
-from lowtide.values.canonical import canonical
+from lowtide.store.tables import Feed, Provider
 from lowtide.values.ids import new_id
-from lowtide.values.instants import DAY_US, HOUR_US
+from lowtide.values.instants import DAY_US
 
-REFRESH_US = HOUR_US
 CATALOG = "catalog"
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """An offer of a provider's file with its quotes; sequences are given when they are stored."""
-
-    offer: Offer
-    quotes: tuple[Quote, ...]
-
-
-def listings(config: ProviderConfig, now: int, names: ModelNames) -> list[Listed]:
+def listings(config: ProviderConfig, now: int, names: ModelNames) -> list[Listing]:
     """What a provider's file offers over the horizon from `now` (µs): its catalog's models, and those listed by hand."""
-    found: list[Listed] = []
+    found: list[Listing] = []
     if config.catalog is not None:
-        for item in catalog_listings(
-            config.catalog,
-            now,
-            now + HORIZON_US,
-            0,
-            lanes=config.lanes,
-            include=config.include,
-            exclude=config.exclude,
-            model_prefix=config.model_prefix,
-            names=names,
-            features=config.features,
-        ):
-            if item.priced:
-                offer = _offer(
-                    config,
-                    item.model,
-                    item.upstream_model,
-                    item.lane,
-                    item.modalities,
-                    item.features,
-                    item.context_window,
-                    item.max_output_tokens or config.max_output_tokens,
-                )
-                found.append(
-                    Listed(
-                        offer,
-                        tuple(
-                            replace(q, prices=discounted(q.prices, config.discount_ppm)) for q in item.quotes
-                        ),
-                    )
-                )
-    for model in config.models:
-        offer = _offer(
-            config,
-            model.model,
-            model.upstream_model,
-            model.lane,
-            model.modalities,
-            model.features or config.features,
-            model.context_window,
-            model.max_output_tokens,
+        found += [
+            replace(
+                item,
+                provider=config.name,
+                quotes=tuple(
+                    replace(quote, prices=discounted(quote.prices, config.discount_ppm))
+                    for quote in item.quotes
+                ),
+            )
+            for item in catalog_listings(
+                config.catalog,
+                now,
+                now + HORIZON_US,
+                0,
+                lanes=config.lanes,
+                include=config.include,
+                exclude=config.exclude,
+                model_prefix=config.model_prefix,
+                names=names,
+                features=config.features,
+            )
+            if item.priced
+        ]
+    found += [
+        Listing(
+            provider=config.name,
+            model=model.model,
+            upstream_model=model.upstream_model,
+            lane=model.lane,
+            quotes=(Quote(discounted(model.prices, config.discount_ppm), now, None, 0),),
+            context_window=model.context_window,
+            max_output_tokens=model.max_output_tokens,
+            modalities=model.modalities,
+            features=model.features or config.features,
         )
-        prices = discounted(model.prices, config.discount_ppm)
-        found.append(Listed(offer, (Quote(prices, now, None, 0),)))
-    return list({listed.offer.key: listed for listed in found}.values())
-
-
-def _offer(
-    config: ProviderConfig,
-    model: str,
-    upstream: str,
-    lane: str,
-    modalities: tuple[str, ...],
-    features: tuple[str, ...],
-    context: int,
-    limit: int,
-) -> Offer:
-    return Offer(
-        "",
-        config.name,
-        model,
-        upstream,
-        lane,
-        modalities=modalities,
-        features=features,
-        context_window=context,
-        max_output_tokens=min(limit, context),
-        regions=config.regions,
-        zero_retention=config.zero_retention,
-    )
+        for model in config.models
+    ]
+    told = [
+        replace(
+            item,
+            regions=config.regions,
+            zero_retention=config.zero_retention,
+            max_output_tokens=item.max_output_tokens or config.max_output_tokens,
+        )
+        for item in found
+    ]
+    return list({item.key: item for item in told}.values())
 
 
 class Stock:
@@ -133,10 +100,14 @@ class Stock:
             names = {config.name for config, _ in wanted}
             for config, listed in wanted:
                 feed = await self._ensure_provider(conn, config, known, now)
-                await _keep(conn, feed, listed, now, touched)
+                kept = await keep(
+                    conn, touched, feed, listed, now, reach_us=HORIZON_US - DAY_US, trusted=True
+                )
+                health = dumped(after_reading({}, kept, now))
+                await stored_providers.update_health(conn, feed.id, health, None)
             for gone in known:
                 if gone.source == "config" and gone.name not in names:
-                    await _withdraw(
+                    await withdraw(
                         conn,
                         await stored_offers.list_offers(conn, provider_id=gone.id, limit=None),
                         now,
@@ -178,84 +149,3 @@ class Stock:
             )
             await stored_providers.add_feed(conn, feed.model_dump())
         return feed
-
-
-async def _keep(
-    conn: AsyncConnection, feed: Feed, listed: Sequence[Listed], now: int, touched: Touched
-) -> None:
-    """See that every listing stands as offered, with its prices; withdraw the provider's others from this feed."""
-    before = {
-        (row.upstream_model, row.lane, row.variant): row
-        for row in await stored_offers.list_offers(conn, provider_id=feed.provider_id, limit=None)
-    }
-    priced: dict[str, list[Quote]] = {}
-    for quote in await stored_offers.quotes_alive(conn, [row.id for row in before.values()], feed.id, now):
-        priced.setdefault(quote.offer_id, []).append(stored_quote(quote))
-    fresh: list[dict[str, object]] = []
-    number = await stored_offers.next_row(conn)
-    for item in listed:
-        row = before.pop((item.offer.upstream_model, item.offer.lane, item.offer.variant), None)
-        body = canonical(offer_values(item.offer)).decode()
-        if row is None:
-            row = OfferRow(
-                id=new_id("off", now),
-                row=number,
-                provider_id=feed.provider_id,
-                model=item.offer.model,
-                upstream_model=item.offer.upstream_model,
-                lane=item.offer.lane,
-                variant=item.offer.variant,
-                body=body,
-                price_source=feed.id,
-                created_at=now,
-            )
-            number += 1
-            await stored_offers.add_offer(conn, row.model_dump())
-            await capacity.ensure(conn, row.id, item.offer.capacity)
-            touched.offers.add(row.id)
-        elif row.withdrawn_at is not None or row.body != body:
-            await stored_offers.relist(conn, row.id, body)
-            touched.offers.add(row.id)
-        if row.price_source == feed.id and not _same_prices(priced.get(row.id, []), item.quotes, now):
-            sequence = max((q.sequence for q in priced.get(row.id, [])), default=0) + 1
-            fresh += [_quote_row(row.id, feed.id, quote, sequence, now) for quote in item.quotes]
-            touched.offers.add(row.id)
-    await stored_offers.add_quotes(conn, fresh)
-    await _withdraw(conn, [row for row in before.values() if row.price_source == feed.id], now, touched)
-    health = {
-        "last_success": now,
-        "offers": len(listed),
-        "quotes_accepted": len(fresh),
-        "quotes_refused": 0,
-        "errors": [],
-    }
-    await stored_providers.update_health(conn, feed.id, dumped(health), now + REFRESH_US)
-
-
-async def _withdraw(conn: AsyncConnection, rows: Iterable[OfferRow], now: int, touched: Touched) -> None:
-    for row in rows:
-        if row.withdrawn_at is None and await stored_offers.withdraw(conn, row.id, now):
-            touched.offers.add(row.id)
-
-
-def _same_prices(old: Sequence[Quote], new: Sequence[Quote], now: int) -> bool:
-    """Whether the stored quotes give the same prices from now on, and reach nearly as far."""
-    ends = [quote.valid_until for quote in old]
-    if not old or (None not in ends and max(end or 0 for end in ends) < now + HORIZON_US - DAY_US):
-        return False
-    reach = now + HORIZON_US - DAY_US
-    for at in {now} | {edge for edge in boundaries(old) | boundaries(new) if now < edge < reach}:
-        left, right = effective_quote(old, at), effective_quote(new, at)
-        if (None if left is None else left.prices) != (None if right is None else right.prices):
-            return False
-    return True
-
-
-def _quote_row(offer_id: str, source: str, quote: Quote, sequence: int, now: int) -> dict[str, object]:
-    return {
-        "id": new_id("quo", now),
-        "offer_id": offer_id,
-        "source": source,
-        "taken_at": now,
-        **quote_values(replace(quote, sequence=sequence)),
-    }

@@ -87,7 +87,7 @@ async def bind_sources(conn: AsyncConnection, offer_ids: Sequence[str], source: 
     return bound
 
 
-async def change_price_source(conn: AsyncConnection, offer_id: str, source: str) -> None:
+async def change_price_source(conn: AsyncConnection, offer_id: str, source: str | None) -> None:
     """Bind an offer to another source of its prices."""
     await rows.changed(conn, update(_OFFERS).where(_OFFERS.c.id == offer_id).values(price_source=source))
 
@@ -117,8 +117,7 @@ async def providers_of(conn: AsyncConnection, offer_ids: Sequence[str]) -> dict[
     for first in range(0, len(offer_ids), _A_QUERY):
         names = offer_ids[first : first + _A_QUERY]
         query = select(_OFFERS.c.id, _OFFERS.c.provider_id).where(_OFFERS.c.id.in_(names))
-        for offer_id, provider_id in await conn.execute(query):
-            found[offer_id] = provider_id
+        found |= {row.id: row.provider_id for row in await conn.execute(query)}
     return found
 
 

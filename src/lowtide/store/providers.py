@@ -72,6 +72,12 @@ async def update_health(conn: AsyncConnection, feed_id: str, health: str, due_at
     await conn.execute(statement)
 
 
+async def close_feed(conn: AsyncConnection, feed_id: str, at_us: int) -> None:
+    """End a feed: it runs no more."""
+    statement = update(_FEEDS).where(_FEEDS.c.id == feed_id).values(closed_at=at_us, due_at=None)
+    await conn.execute(statement)
+
+
 async def update_provider(conn: AsyncConnection, provider_id: str, values: Mapping[str, Any]) -> None:
     """Change a provider's columns."""
     await rows.changed(conn, update(_PROVIDERS).where(_PROVIDERS.c.id == provider_id).values(**values))

@@ -1,0 +1,88 @@
+"""What the runs of a feed gave, as its row keeps it (JSON): instants in µs."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from lowtide.exchange.listings import Kept
+from lowtide.feeds.listing import Reading
+from lowtide.values.errors import MarketError
+from lowtide.values.instants import HOUR_US, SECOND_US
+
+ERRORS, REFUSALS = 10, 50
+MOST_WAIT_US = HOUR_US
+_DOUBLINGS = 10
+
+
+def after_reading(
+    health: Mapping[str, Any], kept: Kept, now: int, reading: Reading | None = None
+) -> dict[str, Any]:
+    """The health after a run that gave prices."""
+    fresh: dict[str, Any] = {
+        **health,
+        "last_attempt": now,
+        "last_success": now,
+        "failures": 0,
+        "offers": kept.offers,
+        "quotes_accepted": kept.accepted,
+        "quotes_unchanged": kept.unchanged,
+        "quotes_held_back": kept.held_back,
+        "quotes_refused": 0,
+        "reference_only": kept.reference,
+        "withdrawn": kept.withdrawn,
+        "held_back": list(kept.notes),
+        "refused": [],
+        "errors": list(health.get("errors", [])),
+    }
+    if reading is not None:
+        fresh |= {
+            "format": reading.format,
+            "entries": reading.entries,
+            "models": reading.models,
+            "quotes_refused": len(reading.refused),
+            "refused": [
+                {"entry": one.entry, "pointer": one.pointer, "code": one.code, "message": one.message}
+                for one in reading.refused[:REFUSALS]
+            ],
+            "skipped": dict(reading.skipped),
+        }
+    if kept.shrunk:
+        text = (
+            f"{kept.shrunk} offers are missing at once, more than are left. They were not withdrawn: their quotes lapse "
+            "unless the feed has them again."
+        )
+        fresh["errors"] = _with_error(health, "feed_shrunk", text, now)
+    return fresh
+
+
+def unchanged(health: Mapping[str, Any], now: int) -> dict[str, Any]:
+    """The health after a run in which nothing was new."""
+    return {**health, "last_attempt": now, "last_success": now, "failures": 0, "quotes_accepted": 0}
+
+
+def after_failure(health: Mapping[str, Any], fault: MarketError, now: int) -> dict[str, Any]:
+    """The health after a run that gave nothing."""
+    return {
+        **health,
+        "last_attempt": now,
+        "failures": health.get("failures", 0) + 1,
+        "errors": _with_error(health, fault.code, fault.detail, now),
+    }
+
+
+def _with_error(health: Mapping[str, Any], code: str, message: str, now: int) -> list[dict[str, Any]]:
+    return [{"at": now, "code": code, "message": message[:300]}, *health.get("errors", [])][:ERRORS]
+
+
+def next_run(
+    interval_us: int, failures: int, now: int, dice: random.Random, asked_s: float | None = None
+) -> int:
+    """When a feed runs next, µs: an interval later, doubled for each failure up to an hour, or what the server asked.
+
+    Spread by a tenth, so that feeds do not run all at once.
+    """
+    most = max(interval_us, MOST_WAIT_US)
+    wait = min(interval_us << min(failures, _DOUBLINGS), most)
+    if asked_s is not None:
+        wait = max(wait, min(int(asked_s * SECOND_US), most))
+    return now + wait + int(wait * dice.uniform(0, 0.1))
