@@ -64,14 +64,14 @@ class Range:
         """Begin and end. Raises InvalidRequest (`bad_range`) where there is nothing between, or nothing yet."""
         end = now if self.end is None else self.end
         begin = min(end, now) - DAY_US if self.begin is None else self.begin
-        if begin >= end:
-            raise _refusal("to", "bad_range", f"`to` must lie after `from`, which is {rfc3339(begin)}.")
         if begin >= now:
             raise _refusal(
                 "from",
                 "bad_range",
                 "History ends now. What is known of prices to come stands in GET /v1/book, under `next`.",
             )
+        if begin >= end:
+            raise _refusal("to", "bad_range", f"`to` must lie after `from`, which is {rfc3339(begin)}.")
         return begin, min(end, now)
 
 
