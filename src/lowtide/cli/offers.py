@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lowtide.cli.offer_prices import prices
 from lowtide.cli.offer_text import listing_facts, quote_line, show_offers
 from lowtide.cli.options import DEFAULT_URL, After, AsJson, Key, Limit, Url, group
 from lowtide.cli.say import facts, more, table
@@ -12,6 +13,7 @@ from lowtide.cli.service import Service, json_file, provider_id
 from lowtide.cli.times import moment
 
 app = group("What is sold, and at which price.")
+app.command("prices")(prices)
 _Offer = Annotated[str, typer.Argument(metavar="OFFER", help="Its id.")]
 
 
