@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from lowtide.exchange.book_changes import BookChanges
 from lowtide.exchange.price_maximum import price_maxima, raised
 from lowtide.market.book import Book, Row, book_from_lines
 from lowtide.market.book_lines import (
@@ -85,6 +86,7 @@ class BookKeeper:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.changed = asyncio.Event()
+        self.changes = BookChanges()
 
     async def start(self) -> None:
         """Load the newest version and begin to seal."""
@@ -92,6 +94,7 @@ class BookKeeper:
             head = await stored_book.head(conn)
             if head is not None:
                 self.book = await _load(conn, head.version, head.digest)
+        self.changes.begin(self.book, micros(self._clock.now()))
         self._task = asyncio.create_task(self._seal_all(), name="sealer")
 
     async def close(self) -> None:
@@ -249,6 +252,7 @@ class BookKeeper:
 
     def _replace(self, book: Book) -> None:
         if book.version > self.book.version:
+            self.changes.add(self.book, book, micros(self._clock.now()))
             self.book = book
             self.changed.set()
             self.changed = asyncio.Event()
