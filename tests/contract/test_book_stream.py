@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from lowtide.api import book_stream
 from lowtide.exchange.book_changes import BookChanges
 from lowtide.exchange.seal import Touched
 from lowtide.market.book import Book
@@ -104,6 +105,20 @@ async def test_a_filtered_reader_hears_of_what_it_asked_for_alone(service: Serve
         assert (change.offers, change.data["removed"]) == ([], [mine])
         await service.quote(mine, "4")
         assert (await events.next()).offers == [mine]
+
+
+async def test_a_quiet_stream_shows_that_it_lives_and_moves_its_readers_place(
+    service: Served, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(book_stream, "KEEP_ALIVE_S", 0.1)
+    await service.offer("a", "1", model="mine")
+    other = await service.offer("b", "1", model="other")
+    async with listening(service.client, model="mine") as events:
+        seen = (await events.next()).id
+        version = (await service.quote(other, "2")).json()["book_version"]
+        with pytest.raises(TimeoutError):
+            await events.next(0.6)
+        assert int(events.last_id or 0) == version > int(seen or 0)
 
 
 async def test_an_unknown_filter_is_refused(service: Served):

@@ -13,10 +13,10 @@ from tests.contract.served import OPERATOR_KEY, Served
 from tests.contract.test_prices import priced
 
 
-async def run(service: Served, *words: str) -> Result:
+async def run(service: Served, *words: str, command: str = "prices") -> Result:
     """The command as it is typed, in a thread beside the market."""
-    command = ["offers", "prices", *words, "--url", service.url, "--key", OPERATOR_KEY]
-    return await asyncio.to_thread(CliRunner().invoke, app, command)
+    typed = ["offers", command, *words, "--url", service.url, "--key", OPERATOR_KEY]
+    return await asyncio.to_thread(CliRunner().invoke, app, typed)
 
 
 async def test_prices_are_shown_as_a_table_and_saved_as_csv_parquet_and_json(service: Served, tmp_path: Path):
@@ -50,3 +50,21 @@ async def test_a_refusal_is_one_line_and_leaves_the_file_alone(service: Served, 
     assert "15m" in str(refused.exception)
     assert file.read_text() == "mine"
     assert (await run(service, offer, "--format", "parquet")).exit_code == 2
+
+
+async def test_watching_tells_each_price_once_until_it_changes(service: Served):
+    offer = await service.offer("north", "1", model="gpt-x")
+    await service.offer("south", "1", model="claude-x")
+    watching = asyncio.create_task(
+        run(service, "--model", "gpt-*", "--max-input", "3", "--seconds", "2", command="watch")
+    )
+    await asyncio.sleep(0.6)
+    for price in ("2", "2", "4"):
+        await service.quote(offer, price)
+        await asyncio.sleep(0.1)
+    lines = (await watching).output.splitlines()
+    assert [line.partition("  ")[2] for line in lines] == [
+        "north gpt-x  $1 in, $1 out",
+        "north gpt-x  $2 in, $2 out",
+        "north gpt-x  no longer among these",
+    ]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -148,6 +149,17 @@ async def test_what_cannot_be_answered_says_what_can(
     problem = answer.json()
     assert problem["code"] == code or problem["errors"][0]["code"] == code
     assert says in str(problem)
+
+
+async def test_without_pyarrow_parquet_is_refused_with_what_to_install(
+    service: Served, monkeypatch: pytest.MonkeyPatch
+):
+    offer = await priced(service)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    answer = await read(service, offer, format="parquet")
+    assert (answer.status_code, answer.json()["code"]) == (503, "parquet_missing")
+    assert "lowtide[data]" in answer.json()["detail"]
+    assert (await read(service, offer, format="csv")).status_code == 200
 
 
 async def test_an_offer_without_quotes_has_an_empty_history_and_an_unknown_one_none(service: Served):

@@ -7,6 +7,7 @@ import typer
 
 from lowtide.cli.offer_prices import prices
 from lowtide.cli.offer_text import listing_facts, quote_line, show_offers
+from lowtide.cli.offer_watch import watch
 from lowtide.cli.options import DEFAULT_URL, After, AsJson, Key, Limit, Url, group
 from lowtide.cli.say import facts, more, table
 from lowtide.cli.service import Service, json_file, provider_id
@@ -14,6 +15,7 @@ from lowtide.cli.times import moment
 
 app = group("What is sold, and at which price.")
 app.command("prices")(prices)
+app.command("watch")(watch)
 _Offer = Annotated[str, typer.Argument(metavar="OFFER", help="Its id.")]
 
 

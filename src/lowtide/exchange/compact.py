@@ -20,8 +20,8 @@ from lowtide.store import book_compaction, duties, price_bars
 from lowtide.store.price_bars import KeptBar, TakenQuote
 from lowtide.values.instants import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 
-QUOTES, BARS, LINES = 500, 1_500, 500
-"""The most of each in one transaction: some 10 ms of the writer."""
+QUOTES, BARS, LINES = 250, 1_500, 500
+"""The most of each in one transaction: some 15 ms of the writer."""
 ROWS = 100
 """Rows of the book looked at together."""
 LEASE_US = 60 * SECOND_US
@@ -100,7 +100,7 @@ async def quotes_to_bars(
     if not bars or bars[-1].end < end:
         bars.append(flat_bar(end - MINUTE_US, end, stretches[-1].closing))
     await _drop_idle(conn, last)
-    await price_bars.put_bars(conn, [kept_bar(bar, offer_id, source) for bar in bars])
+    await price_bars.add_bars(conn, [kept_bar(bar, offer_id, source) for bar in bars])
     return await price_bars.drop_quotes(conn, over), end < before
 
 
@@ -169,7 +169,7 @@ async def minutes_to_hours(conn: AsyncConnection, offer_id: str, source: str, be
     if newest.start + newest.step == end and (not hours or hours[-1].end < end):
         hours.append(flat_bar(end - HOUR_US, end, stretches[-1].closing))
     dropped = await price_bars.drop_bars(conn, offer_id, source, MINUTE_US, begin, end)
-    await price_bars.put_bars(conn, [kept_bar(bar, offer_id, source) for bar in hours])
+    await price_bars.add_bars(conn, [kept_bar(bar, offer_id, source) for bar in hours])
     return dropped
 
 

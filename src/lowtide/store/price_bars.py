@@ -192,15 +192,9 @@ async def bars_of_many(conn: AsyncConnection, offer_ids: Sequence[str], since: i
     return sorted(found, key=lambda bar: bar.start)
 
 
-async def put_bars(conn: AsyncConnection, bars: Iterable[KeptBar]) -> None:
-    """Write bars; one that stands under the same start and step is replaced."""
-    values = [bar._asdict() for bar in bars]
-    for value in values:
-        await conn.execute(delete(_BARS).where(*(_BARS.c[name] == value[name] for name in _BAR_KEY)))
-    await rows.insert(conn, PriceBar, values)
-
-
-_BAR_KEY = ("offer_id", "source", "step", "start")
+async def add_bars(conn: AsyncConnection, bars: Iterable[KeptBar]) -> None:
+    """Write bars."""
+    await rows.insert(conn, PriceBar, [bar._asdict() for bar in bars])
 
 
 async def drop_bars(

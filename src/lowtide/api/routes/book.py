@@ -16,6 +16,7 @@ from lowtide.api.pages import After
 from lowtide.api.streams import EventStream
 from lowtide.exchange.seal import HORIZON_US
 from lowtide.values.errors import FieldError, InvalidRequest, NotFound
+from lowtide.values.instants import MINUTE_US
 
 router = APIRouter(tags=["quotes and the book"], route_class=StrictRoute)
 Wanted = Annotated[BookFilter, Depends(book_filter)]
@@ -36,8 +37,8 @@ async def read_book(
 ) -> dict[str, Any]:
     """What every offer costs now, until when, and what is known of it. Filters are joined by AND."""
     book, now = market.keeper.book, market.now()
-    instant = now if at is None else at
-    if at is not None and not now <= at < now + HORIZON_US:
+    instant = now if at is None else max(at, now)
+    if at is not None and not now - MINUTE_US <= at < now + HORIZON_US:
         why = "The book knows prices from now on, 7 days ahead. What was before is in GET /v1/offers/{id}/prices."
         raise InvalidRequest(why, code="out_of_range", errors=(FieldError("?at", "out_of_range", why),))
     start = -1 if after is None else book.row_of.get(after)
