@@ -70,10 +70,11 @@ def raised(cost_nano: int, bid_nano: int, price_nano: int) -> int:
     return cost_nano if bid_nano in (0, price_nano) else ceil_div(cost_nano * price_nano, bid_nano)
 
 
-def candidates(decision: Decision, book: Book, as_of: int) -> tuple[Candidate, ...]:
-    """The bids still in, by rank. The winner gets the rule's price, the later ones their own."""
+def candidates(decision: Decision, as_of: int) -> tuple[Candidate, ...]:
+    """The bids still in, by rank, at the prices bid. The winner gets the rule's price, the later ones their own."""
     if not decision.top:
         return ()
+    book = decision.spot.book
     p99 = completion_p99_ms(book, decision.spot.bids)
     found = []
     for bid in decision.top:

@@ -32,13 +32,20 @@ from lowtide.values.ids import new_id
 from lowtide.values.instants import SECOND_US, rfc3339
 
 _STATES = {AWARDED: TaskState.RUNNING, HELD: TaskState.HELD, QUEUED: TaskState.QUEUED}
+CLOSED_LANES = ("batch",)
+"""Lanes that no wire calls yet."""
 TRIES = 12
 """How often a decision is taken again because the winner turned out to be full."""
 
 
 def inputs_for(market: Market, task: Task, refused: tuple[int, ...] = ()) -> Inputs:
     """What a decision of now rests on besides task and book."""
-    return Inputs(market.rules.rule, refused, market.task_types.reference_cost(task.type))
+    return Inputs(
+        market.rules.rule,
+        refused,
+        market.task_types.reference_cost(task.type),
+        closed_lanes=CLOSED_LANES,
+    )
 
 
 def with_usual_output(market: Market, task: Task) -> Task:
@@ -125,7 +132,7 @@ async def _write(
     decision: Decision,
 ) -> tuple[TaskRow, Job | None]:
     now, state = ids.as_of, _STATES.get(decision.outcome, TaskState.UNFILLED)
-    ladder = candidates(decision, book, now)
+    ladder = candidates(decision, now)
     authorized = authorization(task, decision, ladder)
     columns: dict[str, Any] = {
         "id": task.id,

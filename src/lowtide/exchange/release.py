@@ -146,7 +146,7 @@ async def _release(
     ids: AuctionIds,
     decision: Decision,
 ) -> Job:
-    now, ladder = ids.as_of, candidates(decision, book, ids.as_of)
+    now, ladder = ids.as_of, candidates(decision, ids.as_of)
     winner = ladder[0]
     more = await _authorize_more(conn, row, winner, now)
     await write_auction(conn, ids, task, book, inputs, decision)
