@@ -1,7 +1,5 @@
 """Feeds: registering, running and closing them. What a feed lists stands in the book before the answer goes out."""
 
-import base64
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +31,7 @@ from lowtide.store.tables import Feed, Provider
 from lowtide.values.errors import Conflict, NotFound
 from lowtide.values.ids import new_id
 from lowtide.values.instants import DAY_US, HOUR_US, SECOND_US
+from lowtide.values.webhooks import new_secret
 
 POLL, TARIFF, CATALOG, LIVE = "poll", "tariff", "catalog", "live"
 VALID_FOR_US = DAY_US
@@ -58,7 +57,7 @@ class Found:
 def new_feed(market: Market, provider_id: str, kind: str, spec: Mapping[str, Any]) -> Feed:
     """A feed that is not stored yet; a live one gets the secret that signs its bid requests."""
     now = market.now()
-    secret = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}" if kind == LIVE else None
+    secret = new_secret() if kind == LIVE else None
     return Feed(
         id=new_id("feed", now),
         provider_id=provider_id,

@@ -75,6 +75,12 @@ PASSING_WITH_DEADLINE = PASSING | {LossReason.OVER_BUDGET, LossReason.BELOW_RESE
 """With a `complete_by`, prices may still come down in time."""
 
 
+def progress(reason: int) -> int:
+    """How far a bid with this reason came: its place in the order of the tests. Those of live bids come after the third."""
+    after_the_third = 10 * LossReason.QUOTE_QUARANTINED + reason - LossReason.BID_TIMEOUT + 1
+    return after_the_third if reason >= LossReason.BID_TIMEOUT else 10 * reason
+
+
 def passes(reason: int, *, has_deadline: bool) -> bool:
     """Whether the reason may pass with time for such a task."""
     return reason in (PASSING_WITH_DEADLINE if has_deadline else PASSING)

@@ -7,7 +7,7 @@ from lowtide.market.bid import input_tokens
 from lowtide.market.book import GENERAL, Book, quality_in
 from lowtide.market.columns import full
 from lowtide.market.deferral.known import Deferral, slot_after_latest_start
-from lowtide.market.eligibility import LossReason, answer_ms, completion_p99_ms
+from lowtide.market.eligibility import LossReason, answer_ms, completion_p99_ms, progress
 from lowtide.market.live import LiveBid
 from lowtide.market.offer import Offer
 from lowtide.market.quote import Prices
@@ -98,7 +98,7 @@ def bid_views(
         key=lambda view: (
             view.rank is None,
             view.rank or 0,
-            -int(spot.reason[view.row]),
+            -progress(int(spot.reason[view.row])),
             view.bid_nano or 0,
             view.row,
         )

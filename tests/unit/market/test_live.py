@@ -89,6 +89,15 @@ def test_a_task_that_nobody_bids_for_waits_since_that_passes():
     assert (result.outcome, result.decision.code) == ("queued", "no_bid")
 
 
+def test_what_decides_is_the_bid_that_came_furthest_in_the_order_of_the_tests():
+    market = book(offer("A", 60), offer("B", 70, quality=0.5))
+    wanted = task(min_quality=0.8)
+    result = asked(market, bid(0, code=31), wanted=wanted)
+    assert (result.outcome, result.decision.code) == ("unfilled", "quality_below_floor")
+    full = asked(book(offer("A", 60), offer("B", 70)), bid(0, code=33), refused=["B"])
+    assert (full.outcome, full.decision.code) == ("queued", "no_capacity")
+
+
 def test_a_task_whose_only_bid_is_invalid_is_unfilled():
     assert asked(book(offer("A", 60)), bid(0, code=31)).outcome == "unfilled"
 
