@@ -73,6 +73,8 @@ async def register_feed(market: Market, feed: Feed, provider: Provider, claim: C
         return await feed_or_404(conn, feed.id)
 
     made, version = await market.keeper.publish(change)
+    if feed.kind == LIVE:
+        await market.bidders.refresh()
     return Run(made, found, version)
 
 
@@ -181,7 +183,10 @@ async def close_feed(market: Market, feed_id: str) -> tuple[Feed, int]:
                     touched.offers.add(row.id)
         return await feed_or_404(conn, feed_id)
 
-    return await market.keeper.publish(change)
+    closed = await market.keeper.publish(change)
+    if closed[0].kind == LIVE:
+        await market.bidders.refresh()
+    return closed
 
 
 async def write_found(
