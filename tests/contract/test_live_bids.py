@@ -6,20 +6,23 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 from fastapi import FastAPI, Request, Response
 
 from lowtide.exchange import bidder as bidders
 from lowtide.exchange import notices as telling
+from lowtide.exchange.live import Bidders
 from lowtide.simulate.faults import Fault
 from lowtide.simulate.server import serving
 from lowtide.store import log
 from lowtide.values.webhooks import BadSignature, verify
+from lowtide.wire.transport import Transport
 from tests.contract.served import HELLO, Served, ahead
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "bidder.py"
@@ -377,6 +380,70 @@ async def test_a_bidder_that_keeps_failing_is_left_out_for_a_while_and_then_aske
     assert (form.failures, form.pause_s) == (0, bidders.PAUSE_S)
 
 
+async def test_a_feed_tells_how_its_bidder_does(service, bidder):
+    await service.offer("sim", "1")
+    feed = await registered(service, bidder)
+    bidder.body = b"garbage"
+    await service.post()
+    shown = await health_of(service, feed, failures=1)
+    assert (shown["state"], shown["health"]["errors"][0]["code"]) == ("failing", "not_json")
+    bidder.body = None
+    await service.post()
+    shown = await health_of(service, feed, failures=0)
+    assert (shown["state"], shown["health"]["lag_s"]) == ("ok", 0)
+
+
+async def health_of(service: Served, feed_id: str, failures: int) -> dict[str, Any]:
+    await service.running.market.bidders.keep_health()
+    shown = (await service.client.get(f"/v1/feeds/{feed_id}")).json()
+    assert shown["health"]["failures"] == failures
+    return shown
+
+
+async def test_a_bid_that_has_ended_is_not_called_when_the_winner_fails(service, bidder):
+    first = await service.offer("sim", "1", variant="first")
+    second = await service.offer("sim", "1", variant="second")
+    rival = await service.offer("rival", "9")
+    service.upstreams.fail("sim", Fault("server_error", delay_s=0.9, times=1))
+    ends = {"valid_until": ahead(0.8)}
+    bids = [
+        {"offer_id": first},
+        {"offer_id": second, "prices": {"input_per_mtok": "1", "output_per_mtok": "1"}},
+    ]
+    bids[0]["prices"] = {"input_per_mtok": "0.1", "output_per_mtok": "0.1"}
+    bidder.body = orjson.dumps({"bids": [bids[0], bids[1] | ends]})
+    await registered(service, bidder)
+    task = await service.done()
+    assert [attempt["offer_id"] for attempt in task["attempts"]] == [first, rival]
+
+
+async def test_a_private_bid_url_is_not_reached_where_only_public_ones_may_be(service, bidder):
+    live = await service.offer("sim", "1")
+    await service.offer("rival", "2")
+    await registered(service, bidder)
+    market = service.running.market
+    guarded = Transport(public_only=True)
+    async with httpx.AsyncClient(transport=guarded) as client:
+        market.bidders = Bidders(market.database, client)
+        await market.bidders.refresh()
+        task = await service.post()
+    bid = (await bids_of(service, task))[live]
+    assert (bid["loss_reason"], bid["live"]["said"], bidder.requests) == ("bid_timeout", "unreachable", [])
+
+
+async def test_the_winner_of_a_second_price_auction_is_paid_by_the_rule_on_its_bid(service, bidder):
+    market = service.running.market
+    market.rules = replace(market.rules, rule="second_score")
+    live = await service.offer("sim", "1", settles=True)
+    rival = await service.offer("rival", "0.8")
+    await registered(service, bidder)
+    task = await service.done(constraints={"max_cost_usd": "1"})
+    bids = await bids_of(service, task)
+    assert (task["award"]["offer_id"], task["award"]["rule"]) == (live, "second_score")
+    assert task["award"]["price_usd"] == bids[rival]["bid_usd"]
+    assert bids[live]["bid_usd"] < bids[rival]["bid_usd"]
+
+
 async def test_a_closed_feed_is_asked_no_more_and_the_standing_quote_holds(service, bidder):
     live = await service.offer("sim", "1")
     feed = await registered(service, bidder)
@@ -427,7 +494,9 @@ async def test_a_held_task_asks_when_its_release_is_due(service, bidder):
     assert (await service.client.post(f"/v1/offers/{offer}/quotes", json={"curve": curve})).status_code == 201
     bidder.share = 1.0
     await registered(service, bidder, notices_url=f"{bidder.url}/notices", notify=["won"], timeout_ms=1_000)
-    task = await service.post(constraints={"complete_within_s": 600})
+    # Where time costs anything, releases are not spread over the slot's beginning.
+    costly = {"per_second_usd": "0.000000001"}
+    task = await service.post(constraints={"complete_within_s": 600}, objective=costly)
     assert task["state"] == "held"
     assert len(bidder.requests) == 1
     bidder.share = 0.5

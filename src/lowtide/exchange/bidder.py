@@ -1,8 +1,9 @@
 """Bidders: live feeds that stand, and how each has done lately."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any
 
 import orjson
 
@@ -12,6 +13,7 @@ from lowtide.store.tables import Feed
 FAILURES = 5
 """So many in a row, and the bidder is left out for a while."""
 PAUSE_S, MOST_PAUSE_S = 30.0, 600.0
+FAULTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +52,27 @@ def bidder_of(feed: Feed, provider: str) -> Bidder:
 
 @dataclass(slots=True)
 class Form:
-    """How a bidder has done lately, on this node; instants of the monotonic clock."""
+    """How a bidder has done lately, on this node; pauses by the monotonic clock, other instants by the market's (µs)."""
 
     failures: int = 0
     pause_s: float = PAUSE_S
     left_out_until: float = 0.0
     network_ms: float | None = None
+    asked_at: int | None = None
+    answered_at: int | None = None
+    faults: list[tuple[int, str]] = field(default_factory=list)
+    unwritten: bool = False
 
-    def note(self, *, failed: bool, now: float) -> None:
-        """Count an answer or its lack."""
-        if not failed:
-            self.failures, self.pause_s = 0, PAUSE_S
+    def note(self, fault: str | None, *, now: float, at: int) -> None:
+        """Count an answer, or what was wrong with it or its lack, at an instant (`at`: the market's, µs)."""
+        self.asked_at, self.unwritten = at, True
+        if fault is None:
+            self.answered_at = at
+            self.failures, self.pause_s, self.left_out_until = 0, PAUSE_S, 0.0
+            return
+        self.faults = [(at, fault), *self.faults][:FAULTS]
+        if now < self.left_out_until:
+            # A call that was under way when it was left out tells nothing new.
             return
         self.failures += 1
         if self.failures >= FAILURES:
@@ -78,3 +90,15 @@ class Form:
         """The time a bidder is told it has: less what the network usually takes, a tenth while that is unknown."""
         network_ms = bidder.timeout_ms / 10 if self.network_ms is None else self.network_ms
         return max(1, bidder.timeout_ms - math.ceil(min(network_ms, bidder.timeout_ms / 2)))
+
+    def health(self) -> dict[str, Any]:
+        """What the feed's health tells of it."""
+        return {
+            "last_attempt": self.asked_at,
+            "last_success": self.answered_at,
+            "failures": self.failures,
+            "errors": [
+                {"at": at, "code": code, "message": f"The bidder's answer was not taken: {code}."}
+                for at, code in self.faults
+            ],
+        }

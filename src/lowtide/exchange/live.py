@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import orjson
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.bid_messages import BadAnswer, Invited, answered, bid_request, invited
 from lowtide.exchange.bidder import Bidder, Form, bidder_of
@@ -22,7 +24,7 @@ from lowtide.market.spot import Inputs, Spot, clear
 from lowtide.market.task import Task
 from lowtide.store import auctions, log
 from lowtide.store.database import Database
-from lowtide.store.providers import live_feeds
+from lowtide.store.providers import live_feeds, update_health
 from lowtide.values.canonical import canonical
 from lowtide.values.ids import new_id
 
@@ -99,6 +101,19 @@ class Bidders:
         for late in self._late:
             late.cancel()
         await asyncio.gather(*self._late, return_exceptions=True)
+
+    async def keep_health(self) -> None:
+        """Write how the bidders that were asked have done, where their feeds tell it."""
+        fresh = {feed_id: form.health() for feed_id, form in self._forms.items() if form.unwritten}
+        for feed_id in fresh:
+            self._forms[feed_id].unwritten = False
+
+        async def unit(conn: AsyncConnection) -> None:
+            for feed_id, health in fresh.items():
+                await update_health(conn, feed_id, orjson.dumps(health).decode(), None)
+
+        if fresh:
+            await self._database.writer.write(unit)
 
     def asked_lately(self, task_id: str) -> bool:
         """Whether bidders were asked for a task only just."""
@@ -184,18 +199,24 @@ class Bidders:
             code = LossReason.BID_TIMEOUT if reply is None else LossReason(reply.code or 0)
             said = None if reply is None else reply.said
             at = None if reply is None or code == LossReason.BID_TIMEOUT else asking.instant(reply.at)
-            form.note(failed=reply is None or reply.failed, now=time.monotonic())
+            fault = "bid_timeout" if reply is None else (reply.said or code.code) if reply.failed else None
+            self._note(asking, form, fault)
             return [LiveBid(guest.row, code, at, said=said) for guest in guests]
         received_at = asking.instant(reply.at)
         try:
             bids, took_ms = answered(reply.body, guests, received_at)
         except BadAnswer as fault:
-            form.note(failed=True, now=time.monotonic())
+            self._note(asking, form, fault.code)
             return [LiveBid(g.row, LossReason.BID_INVALID, received_at, said=fault.code) for g in guests]
-        form.note(failed=any(b.code == LossReason.BID_INVALID for b in bids), now=time.monotonic())
+        self._note(asking, form, next((b.said for b in bids if b.code == LossReason.BID_INVALID), None))
         if took_ms is not None:
             form.note_network((reply.at - asking.began) * 1_000 - took_ms)
         return bids
+
+    @staticmethod
+    def _note(asking: _Round, form: Form, fault: str | None) -> None:
+        now = time.monotonic()
+        form.note(fault, now=now, at=asking.instant(now))
 
     def _listen(
         self, asking: _Round, late: asyncio.Task[Reply], bidder: Bidder, guests: list[Invited]
@@ -238,7 +259,7 @@ class Bidders:
             late_ms=round((reply.at - asking.deadline(bidder)) * 1_000),
         )
 
-        async def unit(conn: Any) -> None:
+        async def unit(conn: AsyncConnection) -> None:
             # Of an auction that was never written, such as one without funds, nothing is kept.
             if await auctions.get_auction(conn, asking.auction_id) is not None:
                 await log.append(conn, "late_bid", asking.auction_id, line)

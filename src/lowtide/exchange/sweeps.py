@@ -45,6 +45,7 @@ class Sweeps:
             "conditions": (self.conditions, 5.0),
             "feeds": (self.feed_runs.look, 1.0),
             "bidders": (self._market.bidders.refresh, 1.0),
+            "bidder_health": (self._market.bidders.keep_health, 5.0),
             "notices": (self.notices, 1.0),
             "life": (self.life, 4.0),
             "recover": (self.take_over, 5.0),
