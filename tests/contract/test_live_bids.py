@@ -16,6 +16,7 @@ import pytest
 from fastapi import FastAPI, Request, Response
 
 from lowtide.exchange import bidder as bidders
+from lowtide.exchange import live as asking
 from lowtide.exchange import notices as telling
 from lowtide.exchange.live import Bidders
 from lowtide.simulate.faults import Fault
@@ -415,6 +416,30 @@ async def test_a_bid_that_has_ended_is_not_called_when_the_winner_fails(service,
     await registered(service, bidder)
     task = await service.done()
     assert [attempt["offer_id"] for attempt in task["attempts"]] == [first, rival]
+
+
+async def test_a_winner_that_failed_is_told_that_nothing_is_paid(service, bidder):
+    first = await service.offer("sim", "1")
+    await service.offer("rival", "9")
+    service.upstreams.fail("sim", Fault("server_error"))
+    await registered(service, bidder, notices_url=f"{bidder.url}/notices", notify=["settled"])
+    task = await service.done()
+    settled = await bidder.told("bid.settled")
+    assert (task["state"], settled["offer_id"]) == ("succeeded", first)
+    assert (settled["state"], settled["paid_usd"]) == ("failed", "0")
+
+
+async def test_a_bidder_is_asked_for_its_best_offers_and_the_others_quotes_stand(
+    service, bidder, monkeypatch
+):
+    monkeypatch.setattr(asking, "MOST_OFFERS", 2)
+    offers = [await service.offer("sim", str(price), variant=f"v{price}") for price in (4, 3, 2)]
+    bidder.share = 1.5
+    await registered(service, bidder)
+    task = await service.post()
+    assert {one["offer_id"] for one in bidder.requests[0]["offers"]} == set(offers[1:])
+    assert task["award"]["offer_id"] == offers[0]
+    assert (await bids_of(service, task))[offers[0]]["live"] is None
 
 
 async def test_a_private_bid_url_is_not_reached_where_only_public_ones_may_be(service, bidder):

@@ -24,6 +24,9 @@ from lowtide.values.instants import rfc3339
 from lowtide.values.money import usd
 
 MOST_LATENCY_MS = 3_600_000
+MOST_STEPS = 16
+MOST_INSTANT = 2**53 - 1
+"""µs; records hold no larger integer."""
 _SAID = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
 
 
@@ -138,7 +141,7 @@ def answered(body: bytes, guests: Sequence[Invited], received_at: int) -> tuple[
         entries = whole.nodes("bids")
     except Fault as fault:
         raise BadAnswer(fault.code) from None
-    except (ValueError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):
         raise BadAnswer("not_json") from None
     by_offer: dict[str, list[Node]] = {}
     for entry in entries:
@@ -146,6 +149,13 @@ def answered(body: bytes, guests: Sequence[Invited], received_at: int) -> tuple[
     if by_offer.keys() - {guest.offer_id for guest in guests}:
         raise BadAnswer("unknown_offer")
     return [_of_guest(guest, by_offer.get(guest.offer_id, []), received_at) for guest in guests], took_ms
+
+
+def _until(node: Node) -> int | None:
+    until = node.instant_us("valid_until")
+    if until is not None and not 0 <= until <= MOST_INSTANT:
+        raise node.fault("bad_time", "valid_until lies outside the years 1970 to 2255.", "valid_until")
+    return until
 
 
 def _no_number(text: str) -> Any:
@@ -170,7 +180,7 @@ def _of_guest(guest: Invited, entries: list[Node], received_at: int) -> LiveBid:
             _quality(entry),
             _millis(latency, "p50"),
             _millis(latency, "p95"),
-            entry.instant_us("valid_until"),
+            _until(entry),
         )
     except Fault as fault:
         return _invalid(guest, received_at, fault.code)
@@ -194,6 +204,8 @@ def _prices(node: Node | None, standing: Prices) -> Prices:
     """The prices bid; what is left out stays as the standing quote has it."""
     if node is None:
         return standing
+    if len(node.items("steps")) > MOST_STEPS:
+        raise node.fault("too_many_steps", f"A bid may have {MOST_STEPS} steps.", "steps")
     bid = prices_of(node)
     kept = {
         ours: getattr(standing, ours) for theirs, ours in PRICE_FIELDS.items() if node.get(theirs) is None

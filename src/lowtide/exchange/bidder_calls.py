@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 import httpx
+import structlog
 
 from lowtide.exchange.bidder import Bidder
 from lowtide.market.eligibility import LossReason
@@ -14,6 +15,8 @@ MOST_BYTES = 64 * 1_024
 LATE_S = 2.0
 """How long after its deadline an answer is still listened for."""
 _JSON = {"content-type": "application/json", "accept": "application/json", "accept-encoding": "identity"}
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,11 @@ async def call(client: httpx.AsyncClient, bidder: Bidder, auction_id: str, body:
             finally:
                 await response.aclose()
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
-        return Reply(time.monotonic(), code=LossReason.BID_TIMEOUT, said="unreachable", failed=True)
+        return _failed(LossReason.BID_TIMEOUT, "unreachable")
+    except Exception as fault:
+        # A fault of ours with one bidder: the auction goes on without it.
+        _log.error("bid_request_broke", feed_id=bidder.feed_id, auction_id=auction_id, exc_info=fault)
+        return _failed(LossReason.BID_TIMEOUT, "unreachable")
 
 
 async def _read(response: httpx.Response) -> Reply:

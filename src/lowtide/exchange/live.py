@@ -28,6 +28,8 @@ from lowtide.store.providers import live_feeds, update_health
 from lowtide.values.canonical import canonical
 from lowtide.values.ids import new_id
 
+MOST_OFFERS = 50
+"""Offers that one bidder is asked for in an auction, the best standing quotes first; the others' quotes stand."""
 ASK_AGAIN_S = 5.0
 """How soon a task that waits is asked for again."""
 _REMEMBERED_TASKS = 10_000
@@ -125,6 +127,9 @@ class Bidders:
         for row, bidder in self._bidding_rows(spot.book).items():
             if int(spot.reason[row]) in _PRICE_DECIDES:
                 chosen.setdefault(bidder, []).append(row)
+        for bidder, rows in chosen.items():
+            if len(rows) > MOST_OFFERS:
+                chosen[bidder] = sorted(rows, key=lambda row: (-int(spot.score[row]), row))[:MOST_OFFERS]
         deadline = task.constraints.complete_by
         if chosen and deadline is not None:
             latest = latest_start(task, spot.book, spot)

@@ -223,6 +223,7 @@ async def _finish(
     )
     told = settled_values(state, receipt, spent.ended_at, usage)
     await tell_settled(conn, candidate.feed_id, candidate.offer.id, row.auction_id, told)
+    await _tell_winner_that_failed(conn, spent, receipt)
     await events.add_events(
         conn,
         [
@@ -235,6 +236,15 @@ async def _finish(
         ],
     )
     await log.append(conn, "settlement", row.auction_id, settlement_line(row, state, receipt, spent.ended_at))
+
+
+async def _tell_winner_that_failed(conn: AsyncConnection, spent: Settlement, receipt: dict[str, Any]) -> None:
+    """Where another bid served the task, the bidder that won it is told that nothing is paid."""
+    row, served_by = spent.row, spent.attempt.candidate.offer.id
+    award = orjson.loads(row.award) if spent.attempt.number > 1 and row.award else {}
+    if award.get("feed") and award["offer_id"] != served_by:
+        told = settled_values("failed", {**receipt, "paid": 0}, spent.ended_at)
+        await tell_settled(conn, award["feed"], award["offer_id"], row.auction_id, told)
 
 
 def settled_values(

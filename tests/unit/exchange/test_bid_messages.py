@@ -131,6 +131,40 @@ def test_no_answer_whatever_raises_anything_else(value):
         assert [bid.row for bid in bids] == [0]
 
 
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"valid_until": "9999-01-01T00:00:00Z"}, "bad_time"),
+        ({"valid_until": "1960-01-01T00:00:00Z"}, "bad_time"),
+        ({"prices": {"steps": [{"above_tokens": n} for n in range(1, 18)]}}, "too_many_steps"),
+        ({"latency_ms": {"p95": 3_600_001}}, "out_of_range"),
+        ({"prices": {"input_per_mtok": "1e400"}}, "not_a_number"),
+    ],
+)
+def test_a_bid_that_no_record_could_hold_is_invalid(entry, said):
+    guests, _ = asked(book(offer("A", 5)))
+    (bid,), _ = answered(orjson.dumps({"bids": [{"offer_id": "A", **entry}]}), guests, NOW)
+    assert (bid.code, bid.said) == (31, said)
+
+
+@pytest.mark.parametrize(
+    "quality", [b"1e9999999999999999999", b"-1e400", b"9" * 5_000, b"1e-9999999999999999999"]
+)
+def test_a_number_beyond_all_bounds_is_no_number(quality):
+    guests, _ = asked(book(offer("A", 5)))
+    body = b'{"bids": [{"offer_id": "A", "quality": ' + quality + b"}]}"
+    assert refused(body, guests)
+
+
+def refused(body, guests):
+    """Whether the bid or the whole answer is invalid."""
+    try:
+        (bid,), _ = answered(body, guests, NOW)
+    except BadAnswer:
+        return True
+    return bid.code == 31
+
+
 def test_two_bids_for_one_offer_are_none():
     guests, _ = asked(book(offer("A", 5)))
     (bid,), _ = answered(orjson.dumps({"bids": [{"offer_id": "A"}] * 2}), guests, NOW)
