@@ -140,4 +140,9 @@ def cancel(quote: _Quote, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJs
     )
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"quote": quote, "quotes": quotes, "confirm": confirm, "cancel": cancel}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "quote": quote,
+    "quotes": quotes,
+    "confirm": confirm,
+    "cancel": cancel,
+}
