@@ -14,8 +14,8 @@ _COUNTS = (
 )
 
 
-def understood(offers: Sequence[Mapping[str, Any]], limit: int) -> None:
-    """Offers that a list describes, with their prices now in USD per million tokens."""
+def understood(offers: Sequence[Mapping[str, Any]], limit: int, of: int | None = None) -> None:
+    """Offers that a list describes (the first of `of`), with their prices now in USD per million tokens."""
     table(
         ("model", "lane", "input", "output", "cached", "context", "over time"),
         [
@@ -32,8 +32,9 @@ def understood(offers: Sequence[Mapping[str, Any]], limit: int) -> None:
         ],
         right=("input", "output", "cached", "context"),
     )
-    if len(offers) > limit:
-        typer.echo(f"… and {len(offers) - limit} more.")
+    left = (of or len(offers)) - min(limit, len(offers))
+    if left > 0:
+        typer.echo(f"… and {left:,} more.")
 
 
 def _named(one: Mapping[str, Any]) -> str:
@@ -111,11 +112,11 @@ def show_read(row: Mapping[str, Any], limit: int) -> None:
         typer.echo(f"It signs its requests with {row['secret']}, which is shown only here.")
         return
     typer.echo(
-        f"Feed {row['id']} was read: {health['offers'] or 0} offers, {health['quotes_accepted'] or 0} quotes taken, "
-        f"{health['quotes_unchanged'] or 0} unchanged (book version {row['book_version']})."
+        f"Feed {row['id']} was read: {health['offers'] or 0:,} offers, {health['quotes_accepted'] or 0:,} quotes taken, "
+        f"{health['quotes_unchanged'] or 0:,} unchanged (book version {row['book_version']})."
     )
     if row["understood"]:
-        understood(row["understood"], limit)
+        understood(row["understood"], limit, health["offers"])
     skipped(health["skipped"])
     for note in health["held_back"]:
         typer.echo(f"held back: {note}")
