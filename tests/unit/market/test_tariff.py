@@ -234,7 +234,7 @@ WINDOW = {"start": "01:00", "end": "02:00", "multiplier": "0.5"}
         ({"zone": "UTC", "windows": [WINDOW | {"start": "01:00:30"}]}, "hours and minutes"),
         ({"zone": "UTC", "windows": [WINDOW | {"days": ["someday"]}]}, "no weekday"),
         ({"zone": "UTC", "windows": [WINDOW | {"multiplier": 0.5}]}, "decimal string"),
-        ({"zone": "UTC", "windows": [WINDOW | {"multiplier": "-1"}]}, "Give one from 0"),
+        ({"zone": "UTC", "windows": [WINDOW | {"multiplier": "-1"}]}, "decimal string from 0 to 100"),
         ({"zone": "UTC", "windows": [WINDOW | {"multiplier": "half"}]}, "decimal string"),
         ({"zone": "UTC", "windows": [WINDOW | {"prices": {}}]}, "not both"),
         (
