@@ -147,7 +147,7 @@ def _provider(table: Table, tariffs: Path) -> ProviderConfig:
 def _lane_rule(table: Table) -> LaneRule:
     table.only("lane", "multiplier", "models")
     try:
-        share = multiplier_ppm(table.text("multiplier"), "multiplier")
+        share = multiplier_ppm(table.text("multiplier"), "The multiplier")
     except BadValue as error:
         raise SetupError(f"{table.place}: {error.detail}") from None
     return LaneRule(table.choice("lane", LANES), share, table.texts("models", ("*",)))

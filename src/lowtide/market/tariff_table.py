@@ -64,7 +64,9 @@ def tariff_from_table(table: Mapping[str, Any]) -> Tariff:
         raise _bad(f"A tariff with schedules has no {both[0]} of its own. Move it into a schedule.")
     schedules = table["schedules"]
     if not isinstance(schedules, list | tuple) or not 0 < len(schedules) <= MAX_SCHEDULES:
-        raise _bad(f"schedules must be a list of 1 to {MAX_SCHEDULES} tables, each with windows.")
+        raise _bad(
+            f"The tariff's schedules must be a list of 1 to {MAX_SCHEDULES} tables, each with windows."
+        )
     return Tariff(
         schedules=tuple(
             _inheriting(entry, zone, f"schedule {number}") for number, entry in enumerate(schedules, start=1)
@@ -91,7 +93,7 @@ def _schedule(table: Mapping[str, Any], zone: ZoneInfo, where: str) -> Schedule:
     since = _edge(table.get("effective_from"), "effective_from", zone)
     until = _edge(table.get("effective_until"), "effective_until", zone)
     if since is not None and until is not None and until <= since:
-        raise _bad(f"effective_until{where} must lie after its effective_from.")
+        raise _bad(f"The effective_until{where} must lie after its effective_from.")
     return Schedule(
         windows=tuple(
             _window(entry, f"window {number}{where}") for number, entry in enumerate(windows, start=1)
@@ -148,17 +150,17 @@ def multiplier_ppm(value: Any, where: str) -> int:
 def _amount(value: Any, field: str, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise _bad(
-            f'{field} of {where} must be a decimal string of USD, such as "0.30", not {_shown(value)}.'
+            f'The {field} of {where} must be a decimal string of USD, such as "0.30", not {_shown(value)}.'
         )
     if field != "per_request" and looks_per_token(value):
         raise BadValue(
             "price_unit",
-            f"{field} of {where} is {_shown(value)}, which looks like a price per token. Prices are USD per million "
+            f"The {field} of {where} is {_shown(value)}, which looks like a price per token. Prices are USD per million "
             "tokens: multiply by 1,000,000.",
         )
     amount = nano(value)
     if not 0 <= amount <= MAX_UNIT_PRICE_NANO:
-        raise _bad(f"{field} of {where} is {_shown(value)} USD. Give a price from 0 to 1000 USD.")
+        raise _bad(f"The {field} of {where} is {_shown(value)} USD. Give a price from 0 to 1000 USD.")
     return amount
 
 
@@ -187,26 +189,28 @@ def _capacity(table: Any, where: str) -> Capacity:
     for name, value in table.items():
         if type(value) is not int or not 0 <= value <= _MAX_CAPACITY:
             raise _bad(
-                f"{name} of {where} must be a whole number, 0 (sold out) or more, not {_shown(value)}."
+                f"The {name} of {where} must be a whole number, 0 (sold out) or more, not {_shown(value)}."
             )
     return Capacity(**table)
 
 
 def _billed(value: Any) -> str:
     if value not in BILLED:
-        raise _bad(f"billed must be one of {', '.join(BILLED)}, not {_shown(value)}.")
+        raise _bad(f"The tariff's billed must be one of {', '.join(BILLED)}, not {_shown(value)}.")
     return str(value)
 
 
 def _longest_call(value: Any) -> int:
     if type(value) is not int or not 1 <= value <= MAX_CALL_S:
-        raise _bad(f"longest_call_s must be whole seconds from 1 to {MAX_CALL_S}, not {_shown(value)}.")
+        raise _bad(
+            f"The tariff's longest_call_s must be whole seconds from 1 to {MAX_CALL_S}, not {_shown(value)}."
+        )
     return value * SECOND_US
 
 
 def _holidays(days: Any) -> frozenset[date]:
     if not isinstance(days, list | tuple) or len(days) > MAX_HOLIDAYS:
-        raise _bad(f'holidays must be a list of at most {MAX_HOLIDAYS} dates, such as ["2026-10-01"].')
+        raise _bad(f'The holidays must be a list of at most {MAX_HOLIDAYS} dates, such as ["2026-10-01"].')
     return frozenset(_date(day, "holidays") for day in days)
 
 

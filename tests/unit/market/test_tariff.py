@@ -1,9 +1,7 @@
 """Tariffs: clock schedules in a seller's zone, as UTC quotes (MARKET.md E10)."""
 
 import itertools
-import tomllib
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -11,14 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lowtide.market.quote import Prices, PriceStep, effective_quote
-from lowtide.market.tariff import EVERY_DAY, Tariff, Window, expand, scaled
-from lowtide.market.tariff_table import tariff_from_table
-from lowtide.values.errors import BadValue
+from lowtide.market.tariff import Tariff, Window, expand, scaled
 from lowtide.values.instants import DAY_US, HOUR_US, MINUTE_US, instant, micros
 
 BASE = Prices(input=1_000, output=2_000)
 CHEAP = Prices(input=10, output=20)
-TARIFFS = Path(__file__).parents[3] / "config" / "tariffs"
 SPRING, AUTUMN = date(2026, 3, 29), date(2026, 10, 25)
 
 
@@ -159,108 +154,3 @@ def test_expanding_tiles_the_range_and_agrees_with_the_sellers_clock_minute_by_m
         assert effective_quote(quotes, moment).prices == brute(
             tariff, instant(moment).astimezone(ZoneInfo(zone))
         )
-
-
-def shipped(name: str) -> Tariff:
-    return tariff_from_table(tomllib.loads((TARIFFS / name).read_text()))
-
-
-def test_the_shipped_deepseek_tariff_has_peaks_on_workdays_only_and_half_price_otherwise():
-    quotes = expand(shipped("deepseek.toml"), BASE, at("2026-11-23"), at("2026-11-30"), 1)
-    peaks = [(instant(q.valid_from), instant(q.valid_until)) for q in quotes if q.prices == BASE]
-    assert len(peaks) == 10
-    assert {(a.hour, b.hour) for a, b in peaks} == {(1, 4), (6, 10)}
-    assert {q.prices for q in quotes} == {BASE, scaled(BASE, 500_000)}
-
-
-def test_the_shipped_night_and_weekend_tariffs_read_and_save_what_they_say():
-    night = expand(shipped("night.toml"), BASE, at("2026-11-25T12:00"), at("2026-11-26T12:00"), 1)
-    assert [(q.valid_from, q.valid_until) for q in night if q.prices.input == 450] == [
-        (at("2026-11-25T21:00"), at("2026-11-26T05:00"))
-    ]
-    weekend = expand(shipped("weekend.toml"), BASE, at("2026-11-25"), at("2026-12-02"), 1)
-    assert [(q.valid_from, q.valid_until) for q in weekend if q.prices.input == 600] == [
-        (at("2026-11-27T23:00"), at("2026-11-29T23:00"))
-    ]
-
-
-def test_a_table_reads_days_prices_and_times():
-    tariff = tariff_from_table(
-        {
-            "zone": "Asia/Shanghai",
-            "holidays": ["2026-10-01"],
-            "effective_from": "2026-11-01",
-            "effective_until": "2026-12-01T00:00:00Z",
-            "windows": [
-                {
-                    "days": ["sat-mon", "wed"],
-                    "start": "23:30",
-                    "end": "01:00",
-                    "prices": {"input_per_mtok": "0.30", "output_per_mtok": "1.20", "per_request": "0.001"},
-                }
-            ],
-        }
-    )
-    assert tariff.windows == (
-        Window(
-            1410,
-            60,
-            frozenset({0, 2, 5, 6}),
-            prices=Prices(300_000_000, 1_200_000_000, per_request=1_000_000),
-        ),
-    )
-    assert tariff.effective_from == at("2026-10-31T16:00")
-    assert tariff.effective_until == at("2026-12-01")
-    assert tariff.holidays == {date(2026, 10, 1)}
-
-
-def test_a_window_without_days_holds_every_day():
-    table = {"zone": "UTC", "windows": [{"start": "01:00", "end": "02:00", "multiplier": "0.45"}]}
-    assert tariff_from_table(table).windows == (Window(60, 120, EVERY_DAY, multiplier_ppm=450_000),)
-
-
-WINDOW = {"start": "01:00", "end": "02:00", "multiplier": "0.5"}
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        ({"zone": "Mars/Olympus", "windows": [WINDOW]}, "no IANA time zone"),
-        ({"windows": [WINDOW]}, "no IANA time zone"),
-        ({"zone": "UTC"}, "at least one window"),
-        ({"zone": "UTC", "windows": [WINDOW], "colour": 1}, "no field 'colour'"),
-        ({"zone": "UTC", "windows": [WINDOW | {"start": "25:00"}]}, "start of window 1"),
-        ({"zone": "UTC", "windows": [WINDOW | {"start": 60}]}, "start of window 1"),
-        ({"zone": "UTC", "windows": [WINDOW | {"start": "01:00:30"}]}, "hours and minutes"),
-        ({"zone": "UTC", "windows": [WINDOW | {"days": ["someday"]}]}, "no weekday"),
-        ({"zone": "UTC", "windows": [WINDOW | {"multiplier": 0.5}]}, "decimal string"),
-        ({"zone": "UTC", "windows": [WINDOW | {"multiplier": "-1"}]}, "decimal string from 0 to 100"),
-        ({"zone": "UTC", "windows": [WINDOW | {"multiplier": "half"}]}, "decimal string"),
-        ({"zone": "UTC", "windows": [WINDOW | {"prices": {}}]}, "not both"),
-        (
-            {
-                "zone": "UTC",
-                "windows": [{"start": "01:00", "end": "02:00", "prices": {"input_per_mtok": "1"}}],
-            },
-            "output_per_mtok",
-        ),
-        (
-            {
-                "zone": "UTC",
-                "windows": [
-                    {
-                        "start": "01:00",
-                        "end": "02:00",
-                        "prices": {"input_per_mtok": "1", "output_per_mtok": "-1"},
-                    }
-                ],
-            },
-            "from 0 to 1000",
-        ),
-        ({"zone": "UTC", "windows": [WINDOW], "holidays": ["soon"]}, "no date"),
-        ({"zone": "UTC", "windows": [WINDOW], "effective_from": "2026-11-01T10:00:00"}, "no zone"),
-    ],
-)
-def test_a_wrong_table_is_refused_and_says_what_to_do(table, words):
-    with pytest.raises(BadValue, match=words):
-        tariff_from_table(table)
