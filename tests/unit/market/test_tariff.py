@@ -1,6 +1,7 @@
 """Tariffs: clock schedules in a seller's zone, as UTC quotes (MARKET.md E10)."""
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -8,12 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lowtide.market.offer import Capacity
 from lowtide.market.quote import Prices, PriceStep, effective_quote
-from lowtide.market.tariff import Tariff, Window, expand, scaled
+from lowtide.market.tariff import Schedule, Tariff, Window, expand, scaled
+from lowtide.values.errors import BadValue
 from lowtide.values.instants import DAY_US, HOUR_US, MINUTE_US, instant, micros
 
 BASE = Prices(input=1_000, output=2_000)
 CHEAP = Prices(input=10, output=20)
+FREE = Prices(input=0, output=0)
 SPRING, AUTUMN = date(2026, 3, 29), date(2026, 10, 25)
 
 
@@ -81,6 +85,37 @@ def test_a_holiday_counts_as_a_sunday():
     start, end = at("2026-11-25"), at("2026-11-26")
     assert cheap_time(workdays, start, end) == 0
     assert cheap_time(sundays, start, end) == DAY_US
+
+
+def test_the_night_after_a_holiday_is_still_the_holidays_and_the_night_before_is_not():
+    nights = Tariff(
+        "Asia/Shanghai",
+        (Window(22 * 60, 6 * 60, frozenset(range(5)), prices=CHEAP),),
+        frozenset({date(2026, 10, 1)}),
+    )
+    # Shanghai is eight hours ahead: 22:00 there is 14:00 UTC, 06:00 is 22:00 UTC the day before.
+    for start in (
+        "2026-09-30",
+        "2026-09-30T15:00",
+        "2026-09-30T23:00",
+        "2026-10-01T15:00",
+        "2026-10-01T20:00",
+    ):
+        quotes = expand(nights, BASE, at(start), at("2026-10-03"), 1)
+        cheap = [(q.valid_from, q.valid_until) for q in quotes if q.prices == CHEAP]
+        assert [span for span in cheap if span[0] > at("2026-09-30T16:00")] == [
+            (at("2026-10-02T14:00"), at("2026-10-02T22:00"))
+        ]
+    assert nights.prices_at(BASE, at("2026-09-30T21:59")) == CHEAP
+    assert nights.prices_at(BASE, at("2026-10-01T21:59")) == BASE
+
+
+def test_the_weekday_is_the_sellers_not_utcs():
+    fridays = Tariff("Asia/Shanghai", (Window(0, 0, frozenset({4}), prices=CHEAP),))
+    cheap = [q for q in expand(fridays, BASE, at("2026-11-23"), at("2026-11-30"), 1) if q.prices == CHEAP]
+    assert [(q.valid_from, q.valid_until) for q in cheap] == [
+        (at("2026-11-26T16:00"), at("2026-11-27T16:00"))
+    ]
 
 
 def test_outside_its_effective_time_the_base_prices_hold():
@@ -154,3 +189,45 @@ def test_expanding_tiles_the_range_and_agrees_with_the_sellers_clock_minute_by_m
         assert effective_quote(quotes, moment).prices == brute(
             tariff, instant(moment).astimezone(ZoneInfo(zone))
         )
+
+
+OLD = Schedule((Window(60, 120, prices=CHEAP),), effective_until=at("2026-08-23"))
+NEW = Schedule((Window(60, 180, prices=FREE),), effective_from=at("2026-09-01"), zone="Europe/Berlin")
+
+
+def test_an_old_call_is_priced_by_the_schedule_of_its_day():
+    tariff = Tariff("UTC", schedules=(NEW, OLD))
+    assert tariff.prices_at(BASE, at("2026-08-22T01:30")) == CHEAP
+    assert tariff.prices_at(BASE, at("2026-08-25T01:30")) == BASE
+    assert tariff.prices_at(BASE, at("2026-09-02T00:30")) == FREE
+    assert tariff.prices_at(BASE, at("2026-08-31T23:30")) == BASE
+    assert tariff.prices_at(BASE, at("2026-09-01T23:30")) == FREE
+
+
+def test_schedules_that_are_in_effect_at_once_are_refused():
+    with pytest.raises(
+        BadValue, match="Schedules 2 and 1 are both in effect at 2026-08-22T00:00:00Z"
+    ) as refused:
+        Tariff("UTC", schedules=(replace(NEW, effective_from=at("2026-08-22")), OLD))
+    assert refused.value.code == "bad_tariff"
+
+
+def test_a_call_that_ends_beyond_a_boundary_is_quoted_at_the_price_it_may_meet_there():
+    night = Tariff(
+        "UTC", (Window(60, 120, prices=CHEAP),), billed="completion", longest_call_us=10 * MINUTE_US
+    )
+    quotes = expand(night, BASE, at("2026-11-25"), at("2026-11-26"), 1)
+    cheap = [(q.valid_from, q.valid_until) for q in quotes if q.prices == CHEAP]
+    assert cheap == [(at("2026-11-25T01:00"), at("2026-11-25T01:50"))]
+    by_start = replace(night, billed="start")
+    cheap = [q for q in expand(by_start, BASE, at("2026-11-25"), at("2026-11-26"), 1) if q.prices == CHEAP]
+    assert [(q.valid_from, q.valid_until) for q in cheap] == [
+        (at("2026-11-25T01:00"), at("2026-11-25T02:00"))
+    ]
+
+
+def test_what_is_sold_in_a_window_stands_in_its_quotes_even_where_the_price_is_the_same():
+    closed = Capacity(concurrency=0)
+    tariff = Tariff("UTC", (Window(60, 120, multiplier_ppm=1_000_000, capacity=closed),))
+    quotes = expand(tariff, BASE, at("2026-11-25"), at("2026-11-26"), 1)
+    assert [(q.prices, q.capacity) for q in quotes] == [(BASE, None), (BASE, closed), (BASE, None)]
