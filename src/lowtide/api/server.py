@@ -8,7 +8,7 @@ from fastapi_swagger import patch_fastapi
 
 from lowtide.api import contract, problems
 from lowtide.api.limits import BodyLimit
-from lowtide.api.routes import accounts, auctions, operations, quotes, sellers, tasks
+from lowtide.api.routes import accounts, auctions, feeds, operations, quotes, sellers, tasks
 
 _DESCRIPTION = """A self-hosted spot market for AI work.
 
@@ -42,7 +42,7 @@ def create_api(
         accounts.router,
         sellers.router,
         quotes.router,
-        operations.feeds,
+        feeds.router,
         tasks.router,
         auctions.router,
     ):

@@ -220,7 +220,7 @@ async def _call(market: Market, job: Job) -> Answer:
     candidate = job.attempt.candidate
     async with market.database.read() as conn:
         provider = await providers.provider_by_name(conn, candidate.offer.provider)
-    wire = market.wires.get(provider.wire) if provider is not None else None
+    wire = market.wire_of(provider) if provider is not None else None
     if provider is None or wire is None:
         raise CallFailed(
             _local(FailureKind.MODEL_MISSING, f"No wire for provider {candidate.offer.provider}.")

@@ -200,7 +200,8 @@ def _nearest(book: Book, decision: Decision) -> str | None:
     if decision.nearest is None:
         return None
     offer = book.rows[decision.nearest].offer
-    bid = int(decision.spot.bids.expected[decision.nearest])
+    priced = not decision.spot.prices.unready[decision.nearest]
+    bid = int(decision.spot.bids.expected[decision.nearest]) if priced else None
     return dumped(
         {
             "offer_id": offer.id,

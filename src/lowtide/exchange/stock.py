@@ -14,7 +14,7 @@ from lowtide.exchange.market import Market
 from lowtide.exchange.seal import HORIZON_US, Touched
 from lowtide.feeds.catalog import catalog_listings
 from lowtide.feeds.listing import Listing
-from lowtide.feeds.model_names import ModelNames, load_model_names
+from lowtide.feeds.model_names import ModelNames
 from lowtide.feeds.providers import (
     ModelConfig,
     ProviderConfig,
@@ -106,14 +106,15 @@ class Stock:
     def __init__(self, market: Market, config: Path) -> None:
         self._market = market
         self._configs = load_providers(config / "providers")
-        self._names = load_model_names(config / "models.toml")
 
     async def refresh(self) -> None:
         """Bring in what is live, withdraw what is not, and send prices that have changed: one book version."""
         market, now = self._market, self._market.now()
         env = market.credentials
         wanted = [
-            (config, listings(config, now, self._names)) for config in self._configs if live(config, env)
+            (config, listings(config, now, self._market.model_names))
+            for config in self._configs
+            if live(config, env)
         ]
 
         async def change(conn: AsyncConnection, touched: Touched) -> None:

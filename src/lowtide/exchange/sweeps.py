@@ -9,6 +9,7 @@ import structlog
 
 from lowtide.exchange.dispatch import Dispatcher
 from lowtide.exchange.expire import expire_due
+from lowtide.exchange.feed_runs import FeedRuns
 from lowtide.exchange.market import Market
 from lowtide.exchange.recover import recover, sign_of_life
 from lowtide.exchange.release import release_due, review_queued, review_waiting
@@ -30,6 +31,7 @@ class Sweeps:
         self, market: Market, dispatcher: Dispatcher, refresh: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         self._market, self._dispatcher, self._refresh = market, dispatcher, refresh
+        self.feed_runs = FeedRuns(market)
         self._reviewed_version = 0
         self._queue_reviewed = time.monotonic()
         dispatcher.wake_when_freed(logged("freed", self.freed))
@@ -40,6 +42,7 @@ class Sweeps:
             "release": (self.release, 0.5),
             "number_leaves": (self.number_leaves, 0.5),
             "conditions": (self.conditions, 5.0),
+            "feeds": (self.feed_runs.look, 1.0),
             "life": (self.life, 4.0),
             "recover": (self.take_over, 5.0),
             "forget": (self.forget, 3_600.0),
