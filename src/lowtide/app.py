@@ -46,6 +46,7 @@ from lowtide.values.instants import micros
 from lowtide.wire.registry import WIRES
 from lowtide.wire.transport import Transport
 
+_WHOLE_BOOK = 100_000
 DEFAULT_DATABASE = "sqlite:///var/lowtide.db"
 
 
@@ -194,7 +195,7 @@ async def _opened(market: Market, settings: Settings, *, stocked: bool) -> Runni
     stock = Stock(market, settings.config)
     if stocked:
         await stock.refresh()
-    await market.keeper.extend()
+    await market.keeper.extend(slice_size=_WHOLE_BOOK)
     sweeps = Sweeps(market, dispatcher, stock.refresh if stocked else None)
     await sweeps.life()
     alone = market.database.dialect == "sqlite"

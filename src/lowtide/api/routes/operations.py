@@ -50,7 +50,7 @@ async def readyz(market: TheMarket) -> Response:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(market: TheMarket, dispatcher: TheDispatcher) -> PlainTextResponse:
-    """Tasks by state, attempts in flight, the book."""
+    """Tasks by state, attempts in flight, the book and how far behind it is."""
     async with market.database.read() as conn:
         counts = await tasks.counts_by_state(conn)
     registry = CollectorRegistry()
@@ -60,4 +60,5 @@ async def metrics(market: TheMarket, dispatcher: TheDispatcher) -> PlainTextResp
     Gauge("lowtide_in_flight", "Tasks running on this node", registry=registry).set(dispatcher.in_flight)
     Gauge("lowtide_book_version", "Version of the book", registry=registry).set(market.keeper.book.version)
     Gauge("lowtide_book_offers", "Offers in the book", registry=registry).set(len(market.keeper.book))
+    registry.register(market.keeper.behind)
     return PlainTextResponse(generate_latest(registry), media_type="text/plain; version=0.0.4")
