@@ -239,11 +239,11 @@ async def test_an_estimate_asks_nobody(service, bidder):
 async def test_a_slow_bidder_times_out_without_holding_up_the_auction_and_its_answer_is_kept(service, bidder):
     slow = await service.offer("sim", "1")
     rival = await service.offer("rival", "2")
-    bidder.delay_s = 0.5
+    bidder.delay_s = 1.5
     feed = await registered(service, bidder, timeout_ms=60)
     began = time.monotonic()
     task = await service.post()
-    assert time.monotonic() - began < 0.45
+    assert time.monotonic() - began < 1.4
     bids = await bids_of(service, task)
     assert (bids[slow]["loss_reason"], task["award"]["offer_id"]) == ("bid_timeout", rival)
     line = await late_line(service, task["auction_id"])
@@ -267,8 +267,8 @@ async def late_line(service: Served, auction_id: str) -> dict[str, Any]:
 
 
 async def test_all_bidders_are_asked_at_once(service, bidder):
-    other = Bidding(delay_s=0.3, share=0.4)
-    bidder.delay_s = 0.3
+    other = Bidding(delay_s=0.8, share=0.4)
+    bidder.delay_s = 0.8
     await service.offer("sim", "1")
     fast = await service.offer("other", "1")
     async with serving(other.app()) as other.url:
@@ -276,7 +276,7 @@ async def test_all_bidders_are_asked_at_once(service, bidder):
         await registered(service, other, "other")
         began = time.monotonic()
         task = await service.post()
-        assert time.monotonic() - began < 0.55
+        assert time.monotonic() - began < 1.5
     assert task["award"]["offer_id"] == fast
 
 
@@ -406,14 +406,13 @@ async def test_a_bid_that_has_ended_is_not_called_when_the_winner_fails(service,
     second = await service.offer("sim", "1", variant="second")
     rival = await service.offer("rival", "9")
     service.upstreams.fail("sim", Fault("server_error", delay_s=0.9, times=1))
-    ends = {"valid_until": ahead(0.8)}
     bids = [
         {"offer_id": first},
         {"offer_id": second, "prices": {"input_per_mtok": "1", "output_per_mtok": "1"}},
     ]
     bids[0]["prices"] = {"input_per_mtok": "0.1", "output_per_mtok": "0.1"}
-    bidder.body = orjson.dumps({"bids": [bids[0], bids[1] | ends]})
     await registered(service, bidder)
+    bidder.body = orjson.dumps({"bids": [bids[0], bids[1] | {"valid_until": ahead(0.8)}]})
     task = await service.done()
     assert [attempt["offer_id"] for attempt in task["attempts"]] == [first, rival]
 
@@ -485,23 +484,23 @@ async def test_a_task_without_time_to_ask_takes_the_standing_quote(service, bidd
     assert (task["award"]["offer_id"], bidder.requests) == (live, [])
 
 
-async def test_a_queued_task_asks_before_it_is_released(service, bidder):
+async def test_a_queued_task_asks_before_it_is_released_and_not_too_often(service, bidder, monkeypatch):
+    monkeypatch.setattr(asking, "ASK_AGAIN_S", 1_000.0)
     live = await service.offer("sim", "1")
     bidder.status = 204
     await registered(service, bidder)
     task = await service.post()
     assert (task["state"], task["reason"]) == ("queued", "no_bid")
-    market = service.running.market
     asked = len(bidder.requests)
     await service.quote(live, "0.9")
     await asyncio.sleep(1.2)
     assert len(bidder.requests) == asked
     assert (await service.task(task["id"]))["state"] == "queued"
     bidder.status = 200
-    market.bidders._asked_at.clear()
+    monkeypatch.setattr(asking, "ASK_AGAIN_S", 0.0)
     await service.quote(live, "0.8")
     done = await service.final(task["id"])
-    assert (done["state"], len(bidder.requests)) == ("succeeded", asked + 1)
+    assert (done["state"], len(bidder.requests) > asked) == ("succeeded", True)
     assert (await bids_of(service, done))[live]["unit_prices"]["input_per_mtok"] == "0.4"
 
 
@@ -511,7 +510,7 @@ async def test_a_held_task_asks_when_its_release_is_due(service, bidder):
     def priced(price):
         return {"input_per_mtok": price, "output_per_mtok": price}
 
-    soon = ahead(2)
+    soon = ahead(3)
     curve = [
         {"prices": priced("5"), "valid_until": soon},
         {"prices": priced("1"), "valid_from": soon, "valid_until": ahead(3_600)},
