@@ -280,6 +280,20 @@ async def test_all_bidders_are_asked_at_once(service, bidder):
     assert task["award"]["offer_id"] == fast
 
 
+async def test_each_bidder_has_its_own_deadline_however_long_the_auction_is_open(service, bidder):
+    patient = Bidding(delay_s=0.9, share=1.0)
+    bidder.delay_s = 0.5
+    hasty = await service.offer("sim", "1")
+    rival = await service.offer("other", "2")
+    async with serving(patient.app()) as patient.url:
+        await registered(service, bidder, timeout_ms=60)
+        await registered(service, patient, "other")
+        task = await service.post()
+    bids = await bids_of(service, task)
+    assert (bids[hasty]["loss_reason"], task["award"]["offer_id"]) == ("bid_timeout", rival)
+    assert (await late_line(service, task["auction_id"]))["bids"][0]["code"] == 0
+
+
 BAD = {
     "not JSON": ({"body": b"{"}, "bid_invalid", "not_json"),
     "deep": ({"body": b"[" * 60_000}, "bid_invalid", "not_json"),

@@ -167,6 +167,15 @@ def test_a_decision_to_wait_looks_ahead_with_the_standing_quotes():
     assert (cheap.outcome, cheap.winner, cheap.price) == ("awarded", "B", 1)
 
 
+def test_a_bid_for_now_says_nothing_of_the_same_offer_s_price_later():
+    market = book(stepping(), offer("B", 200))
+    wanted = task(complete_by=DEADLINE, max_cost=1_000)
+    held = decide(wanted, market)
+    now = held.bid(market.rows[0].offer.id)
+    same = asked(market, bid(0, now), wanted=wanted)
+    assert same.decision.deferral == held.decision.deferral
+
+
 def test_live_bids_replay_to_the_byte_and_the_record_names_the_books_own_digest():
     market = book(offer("A", 60), offer("B", 50), offer("C", 55), offer("D", 58))
     given = (
