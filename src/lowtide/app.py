@@ -165,11 +165,13 @@ async def running_market(
             wires={name: wire(transport) for name, wire in WIRES.items()},
             guarded_wires={name: wire(guarded) for name, wire in WIRES.items()},
             feed_client=httpx.AsyncClient(transport=guarded),
+            bid_client=httpx.AsyncClient(transport=guarded),
             model_names=load_model_names(settings.config / "models.toml"),
             rules=replace(settings.rules, simulator_base=simulator_base),
             node=f"node-{secrets.token_hex(6)}",
             credentials=settings.environment,
         )
+        stack.push_async_callback(market.bidders.close)
         running = await _opened(market, settings, stocked=stocked)
         stack.push_async_callback(running.dispatcher.close)
         stack.push_async_callback(running.sweeps.feed_runs.close)
@@ -189,6 +191,7 @@ async def _opened(market: Market, settings: Settings, *, stocked: bool) -> Runni
     await market.database.writer.write(lambda conn: accounts.ensure_default_account(conn, now))
     made = await ensure_operator_key(market, settings.operator_key)
     await load_history(market)
+    await market.bidders.refresh()
     stock = Stock(market, settings.config)
     if stocked:
         await stock.refresh()

@@ -166,7 +166,10 @@ async def feeds(service: Served) -> None:
         await client.post(f"/v1/feeds/{feed['id']}/run")
     with suppress(AssertionError):
         await client.post(f"/v1/feeds/{feed['id']}/run")
-    await client.post("/v1/feeds", json={"provider_id": provider, "kind": "live", "bid_url": f"{base}/bid"})
+    await client.post(
+        "/v1/feeds",
+        json={"provider_id": provider, "kind": "live", "bid_url": f"{base}/bid", "include": ["none"]},
+    )
     await client.get("/v1/feeds")
     assert (await client.get(f"/v1/feeds/{feed['id']}")).json()["health"]["failures"] == 1
     await client.delete(f"/v1/feeds/{feed['id']}")

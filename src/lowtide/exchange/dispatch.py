@@ -159,6 +159,10 @@ async def _next(market: Market, job: Job, spent: Settlement, failure: Failure) -
             await settle_exhausted(market, spent, failure)
             return False
         paused_s = 0.0
+        # A live bid is held to no longer than it was made for.
+        job.hopeless |= {
+            c.row for c in job.ladder if c.bid_until is not None and c.bid_until <= spent.ended_at
+        }
         for _ in range(len(job.ladder)):
             if not _skip_hopeless(job):
                 break

@@ -1,7 +1,5 @@
 """Feeds: registering, running and closing them. What a feed lists stands in the book before the answer goes out."""
 
-import base64
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +23,7 @@ from lowtide.store.tables import Feed, Provider
 from lowtide.values.errors import BadValue, Conflict, FieldError, MarketError, NotFound
 from lowtide.values.ids import new_id
 from lowtide.values.instants import DAY_US, HOUR_US, SECOND_US
+from lowtide.values.webhooks import new_secret
 
 _TABLE_REFRESH_US = HOUR_US
 
@@ -41,7 +40,7 @@ class Run:
 def new_feed(market: Market, provider_id: str, kind: str, spec: Mapping[str, Any]) -> Feed:
     """A feed that is not stored yet; a live one gets the secret that signs its bid requests."""
     now = market.now()
-    secret = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}" if kind == LIVE else None
+    secret = new_secret() if kind == LIVE else None
     return Feed(
         id=new_id("feed", now),
         provider_id=provider_id,
@@ -74,6 +73,8 @@ async def register_feed(market: Market, feed: Feed, provider: Provider, claim: C
         return await feed_or_404(conn, feed.id)
 
     made, version = await market.keeper.publish(change)
+    if feed.kind == LIVE:
+        await market.bidders.refresh()
     return Run(made, found, version)
 
 
@@ -182,7 +183,10 @@ async def close_feed(market: Market, feed_id: str) -> tuple[Feed, int]:
                     touched.offers.add(row.id)
         return await feed_or_404(conn, feed_id)
 
-    return await market.keeper.publish(change)
+    closed = await market.keeper.publish(change)
+    if closed[0].kind == LIVE:
+        await market.bidders.refresh()
+    return closed
 
 
 async def write_found(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import httpx
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from lowtide.exchange.live import Bidders
 from lowtide.exchange.observe import Observations
 from lowtide.exchange.seal import BookKeeper, Touched
 from lowtide.exchange.seeds import Seeds
@@ -51,8 +52,13 @@ class Market:
     credentials: Mapping[str, str] = field(default_factory=dict)
     model_names: ModelNames = field(default_factory=ModelNames)
     feed_client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+    bid_client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+    bidders: Bidders = field(init=False)
     dice: random.Random = field(default_factory=random.Random)
     """Spreads the runs of feeds; no decision rests on it."""
+
+    def __post_init__(self) -> None:
+        self.bidders = Bidders(self.database, self.bid_client)
 
     def now(self) -> int:
         """The market's instant, µs."""

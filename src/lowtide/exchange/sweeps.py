@@ -11,6 +11,7 @@ from lowtide.exchange.dispatch import Dispatcher
 from lowtide.exchange.expire import expire_due
 from lowtide.exchange.feed_runs import FeedRuns
 from lowtide.exchange.market import Market
+from lowtide.exchange.notices import deliver_due
 from lowtide.exchange.recover import recover, sign_of_life
 from lowtide.exchange.release import release_due, review_queued, review_waiting
 from lowtide.store import duties, idempotency, log
@@ -43,6 +44,9 @@ class Sweeps:
             "number_leaves": (self.number_leaves, 0.5),
             "conditions": (self.conditions, 5.0),
             "feeds": (self.feed_runs.look, 1.0),
+            "bidders": (self._market.bidders.refresh, 1.0),
+            "bidder_health": (self._market.bidders.keep_health, 5.0),
+            "notices": (self.notices, 1.0),
             "life": (self.life, 4.0),
             "recover": (self.take_over, 5.0),
             "forget": (self.forget, 3_600.0),
@@ -89,6 +93,10 @@ class Sweeps:
         if probes:
             await market.seal_conditions(probes, now, at_once=True)
         await market.seal_conditions(market.observations.known(), now)
+
+    async def notices(self) -> None:
+        """Tell bidders what they won, lost and were paid."""
+        await deliver_due(self._market)
 
     async def life(self) -> None:
         """Show that this node lives."""
