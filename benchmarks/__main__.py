@@ -3,15 +3,18 @@
 import argparse
 import sys
 
-from benchmarks import bench_kernel, bench_store
+from benchmarks import bench_feeds, bench_kernel, bench_store
 
 
 def main() -> int:
     """Run the benchmarks; the exit code is 1 where a target was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--auctions", type=int, default=100_000, help="how many to write into the store")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="how long quotes change while auctions go on"
+    )
     options = parser.parse_args()
-    missed = bench_kernel.run() + bench_store.run(options.auctions)
+    missed = bench_kernel.run() + bench_store.run(options.auctions) + bench_feeds.run(options.seconds)
     for line in missed:
         print(f"Missed: {line}.", file=sys.stderr)
     return 1 if missed else 0

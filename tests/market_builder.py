@@ -13,6 +13,7 @@ from lowtide.market.auction import Decision
 from lowtide.market.book import Book, Row
 from lowtide.market.eligibility import LossReason
 from lowtide.market.explain import BidView, bid_views, min_to_win
+from lowtide.market.live import LiveBid
 from lowtide.market.offer import Conditions, Offer
 from lowtide.market.quote import Prices, PriceStep, Quote
 from lowtide.market.reputation import z_ppm
@@ -159,6 +160,7 @@ class Result:
     at: int
     key: bytes
     decision: Decision
+    inputs: Inputs
 
     @property
     def outcome(self) -> str:
@@ -200,7 +202,7 @@ class Result:
         return min_to_win(self.task, self.decision, self.book.row_of[name])
 
     def views(self) -> list[BidView]:
-        return bid_views(self.task, self.book, self.at, self.key, self.decision)
+        return bid_views(self.task, self.inputs, self.at, self.key, self.decision)
 
 
 def decide(
@@ -212,7 +214,17 @@ def decide(
     key: bytes = KEY,
     refused: Sequence[str] = (),
     reference_cost: Money = 0,
+    live: Sequence[LiveBid] = (),
+    closes_at: int | None = None,
+    closed_lanes: tuple[str, ...] = (),
 ) -> Result:
     """Decide a task on a book. `refused` names the offers whose reservation failed."""
-    inputs = Inputs(rule, tuple(market.row_of[name] for name in refused), nano_of(reference_cost))
-    return Result(wanted, market, at, key, auction.decide(wanted, market, inputs, at, key))
+    inputs = Inputs(
+        rule,
+        tuple(market.row_of[name] for name in refused),
+        nano_of(reference_cost),
+        tuple(live),
+        closes_at,
+        closed_lanes,
+    )
+    return Result(wanted, market, at, key, auction.decide(wanted, market, inputs, at, key), inputs)

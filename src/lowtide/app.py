@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
+import httpx
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,6 +30,7 @@ from lowtide.exchange.seeds import Seeds
 from lowtide.exchange.stock import Stock
 from lowtide.exchange.sweeps import Sweeps, guarded
 from lowtide.exchange.task_types import TaskTypes
+from lowtide.feeds.model_names import load_model_names
 from lowtide.logs import configure_logging
 from lowtide.market.rules import RULES
 from lowtide.simulate.server import serving
@@ -44,6 +46,7 @@ from lowtide.values.instants import micros
 from lowtide.wire.registry import WIRES
 from lowtide.wire.transport import Transport
 
+_WHOLE_BOOK = 100_000
 DEFAULT_DATABASE = "sqlite:///var/lowtide.db"
 
 
@@ -156,6 +159,9 @@ async def running_market(
             simulator_base = await _simulators(stack, database)
         transport = Transport()
         stack.push_async_callback(transport.aclose)
+        # What the API received may lead anywhere: names are resolved, and addresses checked, where sockets are made.
+        guarded = Transport(public_only=not settings.allow_private_urls)
+        stack.push_async_callback(guarded.aclose)
         keeper = BookKeeper(database, clock, FirstConditions.load(settings.config))
         stack.push_async_callback(keeper.close)
         await keeper.start()
@@ -167,12 +173,18 @@ async def running_market(
             observations=Observations(),
             task_types=TaskTypes(),
             wires={name: wire(transport) for name, wire in WIRES.items()},
+            guarded_wires={name: wire(guarded) for name, wire in WIRES.items()},
+            feed_client=httpx.AsyncClient(transport=guarded),
+            bid_client=httpx.AsyncClient(transport=guarded),
+            model_names=load_model_names(settings.config / "models.toml"),
             rules=replace(settings.rules, simulator_base=simulator_base),
             node=f"node-{secrets.token_hex(6)}",
             credentials=settings.environment,
         )
+        stack.push_async_callback(market.bidders.close)
         running = await _opened(market, settings, stocked=stocked)
         stack.push_async_callback(running.dispatcher.close)
+        stack.push_async_callback(running.sweeps.feed_runs.close)
         if ticking and database.dialect == "postgresql":
             listener = BookListener(database, keeper.follow)
             stack.push_async_callback(listener.close)
@@ -189,10 +201,11 @@ async def _opened(market: Market, settings: Settings, *, stocked: bool) -> Runni
     await market.database.writer.write(lambda conn: accounts.ensure_default_account(conn, now))
     made = await ensure_operator_key(market, settings.operator_key)
     await load_history(market)
+    await market.bidders.refresh()
     stock = Stock(market, settings.config)
     if stocked:
         await stock.refresh()
-    await market.keeper.extend()
+    await market.keeper.extend(slice_size=_WHOLE_BOOK)
     sweeps = Sweeps(market, dispatcher, stock.refresh if stocked else None)
     await sweeps.life()
     alone = market.database.dialect == "sqlite"

@@ -1,5 +1,6 @@
 """How the shell logs: one event a fact, structured, on standard error; a fault with its plain traceback."""
 
+import logging
 import sys
 
 import structlog
@@ -7,6 +8,8 @@ import structlog
 
 def configure_logging() -> None:
     """Key-value lines with a UTC time. structlog's own tracebacks draw every local variable, which takes seconds."""
+    # It warns where a tick finds the last one still at work, which is how ticks are meant to be skipped.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

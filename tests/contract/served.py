@@ -17,6 +17,7 @@ from lowtide.app import Running, attach, read_settings, running_market
 from lowtide.simulate.server import serving
 from lowtide.simulate.upstream import Upstreams
 from lowtide.store import capacity, money
+from lowtide.values.clock import Clock
 
 OPERATOR_KEY = "lt_operator_of_the_tests"
 _IDLE_APPS: list[FastAPI] = []
@@ -143,9 +144,13 @@ def ahead(seconds: float) -> str:
 
 @asynccontextmanager
 async def served_market(
-    database: Path, upstreams: Upstreams, upstream_url: str, environment: Mapping[str, str] | None = None
+    database: Path,
+    upstreams: Upstreams,
+    upstream_url: str,
+    environment: Mapping[str, str] | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Served]:
-    """A ticking market without any stocked provider, on real HTTP."""
+    """A market without any stocked provider, on real HTTP; it ticks unless it has a clock that is stepped."""
     settings = read_settings(
         {
             "LOWTIDE_DATABASE_URL": f"sqlite:///{database}",
@@ -154,8 +159,8 @@ async def served_market(
             **(environment or {}),
         }
     )
-    quick = replace(settings, rules=replace(settings.rules, backoff_s=0.02))
-    async with running_market(quick, ticking=True, stocked=False) as running:
+    quick = replace(settings, rules=replace(settings.rules, backoff_s=0.02, feed_timeout_s=0.5))
+    async with running_market(quick, clock, ticking=clock is None, stocked=False) as running:
         app = _IDLE_APPS.pop() if _IDLE_APPS else create_api(lambda _app: nullcontext())
         attach(app, running)
         async with serving(app) as url, client_of(url, OPERATOR_KEY) as client:

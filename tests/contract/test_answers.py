@@ -1,18 +1,18 @@
 """The answers that /docs describes are the answers that are given: each real one fits its model, to the field."""
 
 import re
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
 
 from lowtide.api import answers, auction_answers, price_answers, task_answers
 from lowtide.api.server import create_api
-from lowtide.store import providers
-from lowtide.store.tables import Feed
+from lowtide.simulate.feed_server import feed_server
 from tests.contract.served import HELLO, Served, ahead
 
 CHEAP = {"input_per_mtok": "0.2", "output_per_mtok": "0.2"}
@@ -157,20 +157,24 @@ async def lively(service: Served) -> None:
 
 
 async def feeds(service: Served) -> None:
-    """A feed as the configuration makes them, and its routes."""
-    row = Feed(
-        id="feed_x",
-        provider_id=service.provider_ids["sim"],
-        kind="catalog",
-        spec='{"catalog":"acme"}',
-        health='{"last_success":1764000000000000,"errors":[]}',
-        created_at=1,
+    """A feed that has refused entries and has failed, one of every other kind, and their routes."""
+    client, provider = service.client, service.provider_ids["sim"]
+    models = [{"model": "listed", "prices": CHEAP}, {"model": "odd", "prices": {"input_per_mtok": "-1"}}]
+    document = {"format": "lowtide/1", "currency": "USD", "models": models}
+    async with feed_server() as (server, base):
+        server.set_document("/list", orjson.dumps(document))
+        body = {"provider_id": provider, "kind": "poll", "url": f"{base}/list"}
+        feed = (await client.post("/v1/feeds", json=body)).json()
+        await client.post(f"/v1/feeds/{feed['id']}/run")
+    with suppress(AssertionError):
+        await client.post(f"/v1/feeds/{feed['id']}/run")
+    await client.post(
+        "/v1/feeds",
+        json={"provider_id": provider, "kind": "live", "bid_url": f"{base}/bid", "include": ["none"]},
     )
-    await service.running.market.database.writer.write(
-        lambda conn: providers.add_feed(conn, row.model_dump())
-    )
-    await service.client.get("/v1/feeds")
-    await service.client.get("/v1/feeds/feed_x")
+    await client.get("/v1/feeds")
+    assert (await client.get(f"/v1/feeds/{feed['id']}")).json()["health"]["failures"] == 1
+    await client.delete(f"/v1/feeds/{feed['id']}")
 
 
 async def tasks(service: Served, offer: str) -> None:

@@ -374,7 +374,7 @@ PATHS = [
     ("/v1/accounts/acct_none", 404, "not_found"),
     ("/v1/auctions/auc_none", 404, "unknown_auction"),
     ("/v1/auctions/auc_none/why?offer_id=off_x", 404, "unknown_auction"),
-    ("/v1/feeds/feed_none", 404, "not_found"),
+    ("/v1/feeds/feed_none", 404, "unknown_feed"),
     ("/v1/nothing", 404, "not_found"),
     ("/v1/tasks?stat=held", 422, "unknown_parameter"),
     ("/v1/tasks?label=x", 422, "unknown_parameter"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lowtide.simulate.feed_server import feed_server
 from lowtide.simulate.server import serving
 from lowtide.simulate.upstream import Upstreams
 from lowtide.values.instants import rfc3339
@@ -205,6 +206,40 @@ async def test_an_operator_without_a_key_is_shown_one_that_works(lowtide: Progra
         assert "served by another process" in second.err
         assert refused.code == 1
         assert refused.err.startswith("This key is unknown or was revoked.")
+
+
+async def test_a_seller_s_prices_come_by_a_feed_and_what_is_suspicious_is_confirmed(lowtide: Program):
+    header = "model,input_per_mtok,output_per_mtok"
+    (lowtide.folder / "prices.csv").write_text(f"{header}\nsmall,0.25,1.25\nodd,-1,2\n")
+    tried, tariff = await asyncio.gather(
+        lowtide.ok("feeds", "try", "prices.csv"),
+        lowtide.ok("feeds", "try", f"{lowtide.env['LOWTIDE_CONFIG']}/tariffs/night.toml", "--input", "4"),
+    )
+    assert "Read as csv: 2 entries give 1 offers of 1 models; 1 refused." in tried.out
+    assert "negative_price" in tried.out
+    assert "$4" in tariff.out
+    async with feed_server() as (server, base), lowtide.serving():
+        server.set_document("/prices", (lowtide.folder / "prices.csv").read_bytes(), "text/csv")
+        await lowtide.ok("providers", "add", "north", "--base-url", "http://127.0.0.1:9/v1")
+        added = await lowtide.ok("feeds", "add", "north", "--poll", f"{base}/prices", "--interval", "10m")
+        assert "1 offers, 1 quotes taken" in added.out
+        feed = next(word for word in added.out.split() if word.startswith("feed_"))
+        offer = (await lowtide.ok("offers", "list", "--json")).json["data"][0]["id"]
+        server.set_document("/prices", f"{header}\nsmall,2.5,12.5\n".encode(), "text/csv")
+        await lowtide.ok("feeds", "run", feed)
+        held, shown, listed = await asyncio.gather(
+            lowtide.ok("offers", "quotes", "--quarantined", "--json"),
+            lowtide.ok("feeds", "show", feed),
+            lowtide.ok("feeds", "list"),
+        )
+        assert "input jumps from $0.25 to $2.5" in shown.out
+        assert " ok " in listed.out
+        assert [quote["offer_id"] for quote in held.json["data"]] == [offer]
+        confirmed = await lowtide.ok("offers", "confirm", held.json["data"][0]["id"])
+        assert "counts now" in confirmed.out
+        closed = await lowtide.ok("feeds", "close", feed)
+        assert "is closed" in closed.out
+        assert (await lowtide.ok("offers", "show", offer, "--json")).json["withdrawn_at"] is not None
 
 
 async def test_keys_are_made_and_revoked_while_no_service_runs(lowtide: Program):

@@ -156,3 +156,39 @@ async def test_what_a_dead_node_left_running_is_taken_over_by_the_other(
     assert row.state == "succeeded"
     assert [attempt.state for attempt in tried] == ["unknown", "answered"]
     assert tried[0].possibly_billed_twice
+
+
+async def test_a_bidder_that_one_node_registered_is_asked_by_the_others_within_a_second_or_so(fleet):
+    nodes, clients = fleet
+    offer = await offer_id(clients[0])
+    price = {"prices": {"input_per_mtok": "1", "output_per_mtok": "1"}}
+    version = (await clients[0].post(f"/v1/offers/{offer}/quotes", json=price)).json()["book_version"]
+    await caught_up(nodes[1], version)
+    provider = (await clients[0].get("/v1/providers")).json()["data"][0]["id"]
+    body = {"provider_id": provider, "kind": "live", "bid_url": "http://127.0.0.1:9/", "notify": []}
+    feed = (await clients[0].post("/v1/feeds", json=body)).json()["id"]
+    assert nodes[0].market.bidders.active
+    ends = time.monotonic() + 5
+    while not nodes[1].market.bidders.active:
+        assert time.monotonic() < ends, "the other node never learnt of the bidder"
+        await asyncio.sleep(0.05)
+    task = (await clients[1].post("/v1/tasks", json={"input": HELLO})).json()
+    assert (task["state"], task["reason"]) == ("queued", "bid_timeout")
+    await clients[1].delete(f"/v1/feeds/{feed}")
+    assert not nodes[1].market.bidders.active
+    ends = time.monotonic() + 10
+    while (await clients[0].get(f"/v1/tasks/{task['id']}")).json()["state"] != "succeeded":
+        assert time.monotonic() < ends, "it was not released once nobody is asked any more"
+        await asyncio.sleep(0.05)
+
+
+async def test_a_node_that_starts_knows_the_bidders_that_stand(fleet):
+    nodes, clients = fleet
+    provider = (await clients[0].get("/v1/providers")).json()["data"][0]["id"]
+    body = {"provider_id": provider, "kind": "live", "bid_url": "http://127.0.0.1:9/"}
+    await clients[0].post("/v1/feeds", json=body)
+    settings = read_settings(
+        {"LOWTIDE_DATABASE_URL": str(nodes[0].market.database.url.render_as_string(False))}
+    )
+    async with running_market(settings, stocked=False, ticking=False) as third:
+        assert third.market.bidders.active

@@ -197,3 +197,12 @@ async def test_an_attempt_ends_once(database: Database):
         (found,) = await attempts.of_task(conn, "task_1")
         assert await attempts.started_of_offer(conn, "offer_0") == 0
     assert (found.state, found.cost_nano) == ("answered", 7)
+
+
+async def test_of_some_tasks_those_that_still_wait_are_claimed(database: Database):
+    await place(database, task("t1"), task("t2", state="queued"), task("t3", state="unfilled"), task("t4"))
+
+    async def unit(conn) -> list[str]:
+        return [row.id for row in await tasks.waiting_among(conn, {"t1": 1, "t2": 2, "t3": 3, "t9": 4})]
+
+    assert await database.writer.write(unit) == ["t1", "t2"]

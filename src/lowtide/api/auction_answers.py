@@ -77,6 +77,13 @@ class BidLatency(Shown):
     p95: int
 
 
+class LiveAnswer(Shown):
+    """What the offer's bidder answered when it was asked for this task."""
+
+    received_at: Time | None = told("when its answer came; null where none came in time")
+    said: str | None = told("its own word on why it did not bid, where it gave one")
+
+
 class Bid(Shown):
     """One bid, with why it did not win."""
 
@@ -94,6 +101,7 @@ class Bid(Shown):
     score_usd: Usd | None = told("what it leaves the requester; the highest wins")
     rank: int | None = told("among the eligible, from 1")
     min_to_win_usd: Usd | None = told("the bid that would have tied; null where no price would")
+    live: LiveAnswer | None = told("null where no bidder was asked: the standing quote counted")
     why: str
 
 

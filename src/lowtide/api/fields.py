@@ -10,10 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from lowtide.values.errors import BadValue
 from lowtide.values.instants import micros, parse_instant
-from lowtide.values.money import MAX_TASK_NANO, MAX_UNIT_PRICE_NANO, nano
+from lowtide.values.money import LEAST_UNIT_PRICE_NANO, MAX_TASK_NANO, MAX_UNIT_PRICE_NANO, nano
 
-LEAST_UNIT_PRICE_NANO = 100_000
-"""A price above 0 and below $0.0001 per million tokens is taken for one per token, sent by mistake."""
 MAX_BALANCE_NANO = 10**18
 MAX_SEQUENCE = 2**53 - 1
 """Beyond it JSON numbers are not exact everywhere."""

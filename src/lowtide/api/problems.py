@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from lowtide.api.feed_bodies import TAG
 from lowtide.api.fields import PRINTABLE
 from lowtide.values.errors import DeadlinePassed, FieldError, InvalidRequest, MarketError
 
@@ -186,6 +187,7 @@ def _place(fault: dict[str, Any]) -> str:
 
 def _pointer(where: tuple[Any, ...]) -> str:
     source, *path = where
+    path = [step for step in path if not str(step).startswith(TAG)]
     steps = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
     if source == "body" or not path:
         return steps

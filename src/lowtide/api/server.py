@@ -8,7 +8,7 @@ from fastapi_swagger import patch_fastapi
 
 from lowtide.api import contract, problems
 from lowtide.api.limits import BodyLimit
-from lowtide.api.routes import accounts, auctions, book, operations, prices, quotes, sellers, tasks
+from lowtide.api.routes import accounts, auctions, book, feeds, operations, prices, quotes, sellers, tasks
 
 _DESCRIPTION = """A self-hosted spot market for AI work.
 
@@ -44,7 +44,7 @@ def create_api(
         quotes.router,
         book.router,
         prices.router,
-        operations.feeds,
+        feeds.router,
         tasks.router,
         auctions.router,
     ):

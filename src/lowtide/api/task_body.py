@@ -118,6 +118,12 @@ class TaskBody(Body):
         bool, Field(description=f"true lets a little known offer be tried to learn its quality: {_LATER}")
     ] = False
     checks: Annotated[list[dict[str, Any]], Field(description=f"checks of the answer: {_LATER}")] = []
+    share_input: Annotated[
+        bool,
+        Field(
+            description="true lets live bidders see `input` before they bid; otherwise only the provider that runs it does"
+        ),
+    ] = False
     labels: Annotated[
         dict[str, Annotated[str, Field(max_length=256)]],
         Field(max_length=32, description="yours; GET /v1/tasks filters by them"),

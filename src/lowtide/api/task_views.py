@@ -167,7 +167,7 @@ def auction_row(row: AuctionRow) -> dict[str, Any]:
 def auction(seen: Reviewed) -> dict[str, Any]:
     """The whole auction: the record, and every bid as replayed from it."""
     again, record = seen.replayed, orjson.loads(seen.line.line)
-    views = bid_views(again.task, seen.book, again.ids.as_of, again.key, again.decision)
+    views = bid_views(again.task, again.inputs, again.ids.as_of, again.key, again.decision)
     return {
         "id": seen.row.id,
         "task_id": seen.row.task_id,
@@ -185,7 +185,9 @@ def auction(seen: Reviewed) -> dict[str, Any]:
         "clearing_price_usd": money(record["price"]),
         "deferral": _deferral(record["deferral"], seen.book),
         "thin": bool(record["thin"]),
-        "explanation": explanation(again.task, seen.book, again.decision, again.ids.as_of, again.key),
+        "explanation": explanation(
+            again.task, seen.book, again.inputs, again.decision, again.ids.as_of, again.key
+        ),
         "bids": [bid(view, again.decision, seen.book, again.task) for view in views],
         "replay": replay(seen),
         "leaf_index": seen.line.leaf_index,
@@ -257,8 +259,16 @@ def bid(view: BidView, decision: Decision, book: Book, of_task: Any) -> dict[str
         "score_usd": money(view.score_nano),
         "rank": view.rank,
         "min_to_win_usd": money(view.min_to_win_nano),
+        "live": _live(view),
         "why": why_not(of_task, book, decision, view),
     }
+
+
+def _live(view: BidView) -> dict[str, Any] | None:
+    """What the offer's bidder answered, where it was asked."""
+    if view.live is None:
+        return None
+    return {"received_at": when(view.live.received_at), "said": view.live.said}
 
 
 def replay(seen: Reviewed) -> dict[str, Any]:
@@ -282,7 +292,9 @@ def estimate(found: Estimate) -> dict[str, Any]:
         "outcome": found.posted.outcome,
         "now": _estimated(found, found.at_once),
         "held": _planned(found),
-        "explanation": explanation(found.task, found.book, found.posted, found.as_of, found.key),
+        "explanation": explanation(
+            found.task, found.book, found.inputs, found.posted, found.as_of, found.key
+        ),
     }
 
 

@@ -10,7 +10,7 @@ from lowtide.market.book import Book, Row, quality_in
 from lowtide.market.book_lines import offer_from_values, prices_from_values
 from lowtide.market.offer import Capacity, Offer
 from lowtide.market.quote import Prices, Quote, effective_quote
-from lowtide.store.tables import Account, ApiKey, Feed, OfferRow, Provider, QuoteRow
+from lowtide.store.tables import Account, ApiKey, OfferRow, Provider, QuoteRow
 from lowtide.values.instants import rfc3339
 from lowtide.values.money import usd
 
@@ -77,22 +77,6 @@ def provider(row: Provider) -> dict[str, Any]:
         "max_tokens_field": row.max_tokens_field,
         "source": row.source,
         "simulated": row.simulated,
-        "created_at": when(row.created_at),
-    }
-
-
-def feed(row: Feed) -> dict[str, Any]:
-    """A feed and its health."""
-    health = orjson.loads(row.health or "{}")
-    if "last_success" in health:
-        health["last_success"] = when(health["last_success"])
-    return {
-        "id": row.id,
-        "provider_id": row.provider_id,
-        "kind": row.kind,
-        "spec": orjson.loads(row.spec or "{}"),
-        "health": health,
-        "due_at": when(row.due_at),
         "created_at": when(row.created_at),
     }
 

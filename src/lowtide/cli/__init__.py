@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from lowtide.cli import auctions, demo, doctor, feeds, keys, migrate, offers, providers, serve, tasks
+from lowtide.cli import (
+    auctions,
+    demo,
+    doctor,
+    feeds,
+    keys,
+    migrate,
+    offer_quotes,
+    offers,
+    providers,
+    serve,
+    tasks,
+)
 from lowtide.cli.say import complain
 from lowtide.values.errors import MarketError
 
@@ -23,6 +35,8 @@ app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(keys.app, name="keys")
 app.add_typer(providers.app, name="providers")
+for _name, _command in offer_quotes.COMMANDS.items():
+    offers.app.command(_name)(_command)
 app.add_typer(offers.app, name="offers")
 app.add_typer(feeds.app, name="feeds")
 app.add_typer(tasks.app, name="tasks")

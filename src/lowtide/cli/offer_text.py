@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lowtide.cli.say import NOTHING, CommandFailed, money, plain, table, when
+from lowtide.cli.say import NOTHING, WIDTH, CommandFailed, money, plain, table, when
 from lowtide.cli.service import Service
 
 
@@ -61,9 +61,22 @@ def _until(ask: dict[str, Any] | None) -> str:
     return "replaced" if end is None else when(end)
 
 
-def quote_line(quote: dict[str, Any]) -> tuple[str, ...]:
-    """A quote: from, until, input, output, per request, sequence."""
-    prices = quote["prices"] or {}
+def quote_table(quotes: Sequence[dict[str, Any]], *, ids: bool = False) -> None:
+    """Quotes, one a line; with `ids` those by which they are confirmed and cancelled."""
+    columns = ("from", "until", "input", "output", "per request", "sequence", "note")
+    table(
+        ("id", *columns) if ids else columns,
+        [(quote["id"], *_quote_line(quote)) if ids else _quote_line(quote) for quote in quotes],
+        right=("input", "output", "per request", "sequence"),
+        width=140 if ids else WIDTH,
+    )
+
+
+def _quote_line(quote: dict[str, Any]) -> tuple[str, ...]:
+    prices, places = quote["prices"] or {}, quote["capacity"] or {}
+    notes = ["held back"] if quote["quarantined"] else []
+    notes += [f"firm until {when(quote['firm_until'])}"] if quote["firm_until"] else []
+    notes += [f"{value} {name.replace('_', ' ')}" for name, value in places.items() if value is not None]
     return (
         when(quote["valid_from"]),
         "replaced" if quote["valid_until"] is None else when(quote["valid_until"]),
@@ -71,6 +84,7 @@ def quote_line(quote: dict[str, Any]) -> tuple[str, ...]:
         money(prices.get("output_per_mtok")),
         money(prices.get("per_request")),
         plain(quote["sequence"]),
+        ", ".join(notes),
     )
 
 

@@ -1,22 +1,20 @@
 """`lowtide offers`: what is sold, and at which price."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from lowtide.cli.offer_prices import prices
-from lowtide.cli.offer_text import listing_facts, quote_line, show_offers
+from lowtide.cli.offer_text import listing_facts, quote_table, show_offers
 from lowtide.cli.offer_watch import watch
 from lowtide.cli.options import DEFAULT_URL, After, AsJson, Key, Limit, Url, group
-from lowtide.cli.say import facts, more, table
-from lowtide.cli.service import Service, json_file, provider_id
-from lowtide.cli.times import moment
+from lowtide.cli.say import facts, more
+from lowtide.cli.service import Service, provider_id
 
 app = group("What is sold, and at which price.")
 app.command("prices")(prices)
 app.command("watch")(watch)
-_Offer = Annotated[str, typer.Argument(metavar="OFFER", help="Its id.")]
+OfferId = Annotated[str, typer.Argument(metavar="OFFER", help="Its id.")]
 
 
 @app.command("list")
@@ -44,7 +42,7 @@ def list_(
 
 
 @app.command("show")
-def show(offer: _Offer, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> None:
+def show(offer: OfferId, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> None:
     """Show an offer with its quotes.
 
     Example: lowtide offers show off_01abc…
@@ -58,11 +56,7 @@ def show(offer: _Offer, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson
         typer.echo(f"\nNo quote: it cannot win. Push one: lowtide offers quote {offer} --input … --output …")
         return
     typer.echo("")
-    table(
-        ("from", "until", "input", "output", "per request", "sequence"),
-        [quote_line(quote) for quote in found.data["quotes"]],
-        right=("input", "output", "per request", "sequence"),
-    )
+    quote_table(found.data["quotes"])
 
 
 @app.command("add")
@@ -130,7 +124,7 @@ def add(
 
 
 @app.command("withdraw")
-def withdraw(offer: _Offer, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> None:
+def withdraw(offer: OfferId, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> None:
     """Withdraw an offer: it loses every auction from now on; what it has won runs to its end.
 
     Example: lowtide offers withdraw off_01abc…
@@ -139,69 +133,6 @@ def withdraw(offer: _Offer, url: Url = DEFAULT_URL, key: Key = None, as_json: As
     typer.echo(
         found.text if as_json else f"Offer {offer} is withdrawn (book version {found.data['book_version']})."
     )
-
-
-@app.command("quote")
-def quote(
-    offer: _Offer,
-    input_: Annotated[str | None, typer.Option("--input", help="USD per million input tokens.")] = None,
-    output: Annotated[str | None, typer.Option("--output", help="USD per million output tokens.")] = None,
-    cached_input: Annotated[str | None, typer.Option(help="USD per million cached input tokens.")] = None,
-    per_request: Annotated[str | None, typer.Option(help="USD per request.")] = None,
-    from_: Annotated[
-        str | None, typer.Option("--from", help="From when: a time with its zone, or +2h. [default: now]")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Until when, likewise. [default: until replaced]")] = None,
-    sequence: Annotated[
-        int | None, typer.Option(min=0, help="Newer than the last. [default: the next]")
-    ] = None,
-    curve: Annotated[
-        Path | None,
-        typer.Option(help='A JSON file of slots: [{"prices": {…}, "valid_from": "…", "valid_until": "…"}].'),
-    ] = None,
-    url: Url = DEFAULT_URL,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Push a price. Where quotes overlap, the newest sequence counts; where none covers an instant, there is no price.
-
-    Prices that follow each other must tile: give absolute times, the same for --until and the next --from, or all at
-    once as a --curve. Times such as +2h are counted anew at each call, so two calls leave a gap.
-
-    Example: lowtide offers quote off_01abc… --input 0.25 --output 1.25 --from 2027-01-01T22:00:00Z
-    """
-    body: dict[str, Any]
-    if curve is not None:
-        if any(value is not None for value in (input_, output, cached_input, per_request, from_, until)):
-            raise typer.BadParameter("--curve brings its own prices and times. Leave the others out.")
-        slots = json_file(curve)
-        body = {"curve": slots["curve"] if isinstance(slots, dict) and "curve" in slots else slots}
-    elif input_ is None or output is None:
-        raise typer.BadParameter("Give --input and --output, or --curve FILE.json.")
-    else:
-        prices = {
-            "input_per_mtok": input_,
-            "output_per_mtok": output,
-            "cached_input_per_mtok": cached_input,
-            "per_request": per_request,
-        }
-        body = {
-            "prices": {name: value for name, value in prices.items() if value is not None},
-            "valid_from": None if from_ is None else moment(from_),
-            "valid_until": None if until is None else moment(until),
-        }
-    if sequence is not None:
-        body["sequence"] = sequence
-    made = Service(url, key).post(f"/v1/offers/{offer}/quotes", body)
-    if as_json:
-        typer.echo(made.text)
-        return
-    table(
-        ("from", "until", "input", "output", "per request", "sequence"),
-        [quote_line(one) for one in made.data["quotes"]],
-        right=("input", "output", "per request", "sequence"),
-    )
-    typer.echo(f"The book has it (version {made.data['book_version']}).")
 
 
 def _claim(text: str) -> dict[str, Any]:

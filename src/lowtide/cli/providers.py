@@ -69,6 +69,7 @@ def add(
         return
     typer.echo(f"Provider {name} is registered: {made.data['id']}")
     typer.echo(f"Next, list what it sells: lowtide offers add --provider {name} --model MODEL")
+    typer.echo(f"or let its prices come by themselves: lowtide feeds add {name} --poll URL")
 
 
 @app.command("show")

@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,10 @@ class Service:
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Reply:
         """POST."""
         return self._ask("POST", path, body=body)
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> Reply:
+        """PATCH."""
+        return self._ask("PATCH", path, body=body)
 
     def delete(self, path: str) -> Reply:
         """DELETE."""
@@ -179,3 +184,15 @@ def json_file(path: Path) -> Any:
         raise CommandFailed(f"{path} cannot be read: {fault.strerror}.") from None
     except ValueError as fault:
         raise CommandFailed(f"{path} is not JSON: {fault}.") from None
+
+
+def table_file(path: Path) -> Any:
+    """What a TOML or JSON file says, by its ending. Raises CommandFailed for one that cannot be read."""
+    if path.suffix != ".toml":
+        return json_file(path)
+    try:
+        return json.loads(json.dumps(tomllib.loads(path.read_text()), default=str))
+    except OSError as fault:
+        raise CommandFailed(f"{path} cannot be read: {fault.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise CommandFailed(f"{path} is not TOML: {fault}.") from None

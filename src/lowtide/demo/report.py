@@ -113,7 +113,7 @@ async def print_auctions(console: Console, market: Market, finished: Finished) -
             continue
         seen = await review(market, row.auction_id)
         again = seen.replayed
-        text = explanation(again.task, seen.book, again.decision, again.ids.as_of, again.key)
+        text = explanation(again.task, seen.book, again.inputs, again.decision, again.ids.as_of, again.key)
         console.print(f"\n  {row.task_type}, {row.state}: {text}", highlight=False)
         if row.hold and row.state == "succeeded":
             console.print(f"  At arrival: {orjson.loads(row.hold)['reason']}", highlight=False)

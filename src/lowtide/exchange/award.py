@@ -1,6 +1,8 @@
 """From a decision to what can be called: the awarded offer and those behind it, with the prices they are held to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -28,7 +30,7 @@ class Candidate:
     """A bid that may be called: its offer, unit prices, bid, worst case and price (nano-USD), p99 completion (ms).
 
     `tokens` is what it takes of a tokens-per-minute limit; `places` what is sold at this price, where that is less than
-    the offer has.
+    the offer has. `feed_id` is the feed whose live bid it is, `bid_until` (µs) the end of such a bid.
     """
 
     row: int
@@ -40,6 +42,8 @@ class Candidate:
     p99_ms: int
     tokens: int
     places: Capacity | None = None
+    feed_id: str | None = None
+    bid_until: int | None = None
 
     @property
     def most_nano(self) -> int:
@@ -70,10 +74,16 @@ def raised(cost_nano: int, bid_nano: int, price_nano: int) -> int:
     return cost_nano if bid_nano in (0, price_nano) else ceil_div(cost_nano * price_nano, bid_nano)
 
 
-def candidates(decision: Decision, book: Book, as_of: int) -> tuple[Candidate, ...]:
-    """The bids still in, by rank. The winner gets the rule's price, the later ones their own."""
+def candidates(
+    decision: Decision, as_of: int, feeds: Mapping[int, str] = MappingProxyType({})
+) -> tuple[Candidate, ...]:
+    """The bids still in, by rank, at the prices bid. The winner gets the rule's price, the later ones their own.
+
+    `feeds` are the feeds that bid live, by row.
+    """
     if not decision.top:
         return ()
+    book = decision.spot.book
     p99 = completion_p99_ms(book, decision.spot.bids)
     found = []
     for bid in decision.top:
@@ -93,6 +103,8 @@ def candidates(decision: Decision, book: Book, as_of: int) -> tuple[Candidate, .
                 int(p99[bid.row]),
                 _tokens(decision, bid.row),
                 quote.capacity,
+                feeds.get(bid.row),
+                quote.valid_until if bid.row in feeds else None,
             )
         )
     return tuple(found)
@@ -165,7 +177,7 @@ async def start_attempt(
 def award_values(candidate: Candidate, rule: str, thin: bool = False) -> dict[str, Any]:
     """The award as the task keeps it; money in nano-USD."""
     offer = candidate.offer
-    return {
+    values = {
         "offer_id": offer.id,
         "provider": offer.provider,
         "model": offer.model,
@@ -175,6 +187,7 @@ def award_values(candidate: Candidate, rule: str, thin: bool = False) -> dict[st
         "rule": rule,
         "thin": thin,
     }
+    return values if candidate.feed_id is None else values | {"feed": candidate.feed_id}
 
 
 def dumped(values: Any) -> str:

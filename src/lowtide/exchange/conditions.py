@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lowtide.feeds.priors import load_latency, load_quality
-from lowtide.market.offer import Claim, Conditions, LatencyClaim, Offer
+from lowtide.feeds.priors import LatencyPriors, load_latency, load_quality
+from lowtide.market.offer import Claim, Conditions, Offer
 from lowtide.market.reputation import quality_of
 
 
@@ -13,7 +13,7 @@ from lowtide.market.reputation import quality_of
 class FirstConditions:
     """Gives a new offer's conditions (MARKET.md sections 4 and 7)."""
 
-    latency: LatencyClaim
+    latency: LatencyPriors
     priors: Mapping[str, Claim]
 
     @classmethod
@@ -22,7 +22,8 @@ class FirstConditions:
         return cls(load_latency(config / "latency.toml"), load_quality(config / "quality.toml"))
 
     def __call__(self, offer: Offer) -> Conditions:
-        claim, default = offer.latency, self.latency
+        expected = self.latency.of(offer.lane)
+        claim, default = offer.latency, expected.latency
         speed = claim.tokens_per_second or default.tokens_per_second or 40
         p50 = (default.p50_ms or 0) if claim.p50_ms is None else claim.p50_ms
         p95 = max(p50, default.p95_ms or 0) if claim.p95_ms is None else claim.p95_ms
@@ -30,6 +31,7 @@ class FirstConditions:
             first_token_p50_ms=p50,
             first_token_p95_ms=p95,
             us_per_token=-(-1_000_000 // speed),
+            completion_p99_ms=expected.completion_ms,
             quality=quality_of([_general(claim) for claim in offer.claims], self.priors.get(offer.model), {}),
         )
 

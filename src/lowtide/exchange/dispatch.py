@@ -159,6 +159,10 @@ async def _next(market: Market, job: Job, spent: Settlement, failure: Failure) -
             await settle_exhausted(market, spent, failure)
             return False
         paused_s = 0.0
+        # A live bid is held to no longer than it was made for.
+        job.hopeless |= {
+            c.row for c in job.ladder if c.bid_until is not None and c.bid_until <= spent.ended_at
+        }
         for _ in range(len(job.ladder)):
             if not _skip_hopeless(job):
                 break
@@ -220,7 +224,7 @@ async def _call(market: Market, job: Job) -> Answer:
     candidate = job.attempt.candidate
     async with market.database.read() as conn:
         provider = await providers.provider_by_name(conn, candidate.offer.provider)
-    wire = market.wires.get(provider.wire) if provider is not None else None
+    wire = market.wire_of(provider) if provider is not None else None
     if provider is None or wire is None:
         raise CallFailed(
             _local(FailureKind.MODEL_MISSING, f"No wire for provider {candidate.offer.provider}.")

@@ -7,6 +7,7 @@ from lowtide.exchange.place import inputs_for, refuse_bad_fallback, refuse_past_
 from lowtide.market.auction import Decision, decide
 from lowtide.market.book import Book
 from lowtide.market.record import auction_key
+from lowtide.market.spot import Inputs
 from lowtide.market.task import Task
 from lowtide.values.ids import new_id
 
@@ -17,6 +18,7 @@ class Estimate:
 
     task: Task
     book: Book
+    inputs: Inputs
     as_of: int
     key: bytes
     posted: Decision
@@ -33,5 +35,11 @@ async def estimate(market: Market, task: Task) -> Estimate:
     key = auction_key(await market.seeds.at(now), task.id)
     impatient = replace(task, constraints=replace(task.constraints, complete_by=None))
     return Estimate(
-        task, book, now, key, decide(task, book, inputs, now, key), decide(impatient, book, inputs, now, key)
+        task,
+        book,
+        inputs,
+        now,
+        key,
+        decide(task, book, inputs, now, key),
+        decide(impatient, book, inputs, now, key),
     )

@@ -1,10 +1,12 @@
 """The end of what was never served: its time is over, nobody can serve it any more, or its requester withdrew it."""
 
+import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import dumped
 from lowtide.exchange.market import Market
-from lowtide.exchange.settle import receipt_values, settlement_line
+from lowtide.exchange.notices import tell_settled
+from lowtide.exchange.settle import receipt_values, settled_values, settlement_line
 from lowtide.market.states import AttemptState, TaskState
 from lowtide.store import attempts, capacity, events, log, money, tasks
 from lowtide.store.tables import TaskRow
@@ -98,6 +100,9 @@ async def void(
             }
         ],
     )
+    award = orjson.loads(row.award) if row.award else {}
+    told = settled_values(state, receipt, now)
+    await tell_settled(conn, award.get("feed"), award.get("offer_id", ""), row.auction_id, told)
     await log.append(
         conn, "settlement", auction_id or row.auction_id, settlement_line(row, state, receipt, now)
     )

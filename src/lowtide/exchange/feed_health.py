@@ -4,14 +4,29 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+import structlog
+
 from lowtide.exchange.listings import Kept
 from lowtide.feeds.listing import Reading
+from lowtide.store.tables import Feed
 from lowtide.values.errors import MarketError
-from lowtide.values.instants import HOUR_US, SECOND_US
+from lowtide.values.instants import HOUR_US, SECOND_US, rfc3339
 
 ERRORS, REFUSALS = 10, 50
 MOST_WAIT_US = HOUR_US
 _DOUBLINGS = 10
+_log = structlog.get_logger()
+
+
+def state_of(feed: Feed, now: int) -> str:
+    """`ok`; `failing` while older quotes still stand, `silent` once they have lapsed; `closed`."""
+    health = orjson.loads(feed.health or "{}")
+    if feed.closed_at is not None:
+        return "closed"
+    if not health.get("failures"):
+        return "ok"
+    return "silent" if health.get("valid_until", now + 1) <= now else "failing"
 
 
 def after_reading(
@@ -23,6 +38,7 @@ def after_reading(
         "last_attempt": now,
         "last_success": now,
         "failures": 0,
+        "silent": False,
         "offers": kept.offers,
         "quotes_accepted": kept.accepted,
         "quotes_unchanged": kept.unchanged,
@@ -57,17 +73,30 @@ def after_reading(
 
 def unchanged(health: Mapping[str, Any], now: int) -> dict[str, Any]:
     """The health after a run in which nothing was new."""
-    return {**health, "last_attempt": now, "last_success": now, "failures": 0, "quotes_accepted": 0}
+    return {
+        **health,
+        "last_attempt": now,
+        "last_success": now,
+        "failures": 0,
+        "silent": False,
+        "quotes_accepted": 0,
+    }
 
 
 def after_failure(health: Mapping[str, Any], fault: MarketError, now: int) -> dict[str, Any]:
-    """The health after a run that gave nothing."""
-    return {
+    """The health after a run that gave nothing. A feed is silent once all of its quotes have lapsed; that is told once."""
+    fresh = {
         **health,
         "last_attempt": now,
         "failures": health.get("failures", 0) + 1,
         "errors": _with_error(health, fault.code, fault.detail, now),
     }
+    lapsed = health.get("valid_until")
+    if lapsed is not None and lapsed <= now and not health.get("silent"):
+        text = f"Its quotes lapsed at {rfc3339(lapsed)}: its offers cannot win until it answers again."
+        _log.warning("feed_silent", lapsed=rfc3339(lapsed), cause=fault.code)
+        fresh |= {"silent": True, "errors": _with_error(fresh, "feed_silent", text, now)}
+    return fresh
 
 
 def _with_error(health: Mapping[str, Any], code: str, message: str, now: int) -> list[dict[str, Any]]:

@@ -1,64 +1,46 @@
 """Feeds: registering, running and closing them. What a feed lists stands in the book before the answer goes out."""
 
-import base64
-import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import dumped
-from lowtide.exchange.feed_health import after_reading, next_run, unchanged
+from lowtide.exchange.feed_health import after_failure, after_reading, next_run, unchanged
+from lowtide.exchange.feed_sources import CATALOG, LIVE, POLL, TARIFF, VALID_FOR_US, Found, look
 from lowtide.exchange.listings import Kept, keep, withdraw
 from lowtide.exchange.market import Market
 from lowtide.exchange.order import Claim
 from lowtide.exchange.quotes import Pushed, take
-from lowtide.exchange.register import claimed
+from lowtide.exchange.register import claimed, switch_source
 from lowtide.exchange.seal import HORIZON_US, Touched
-from lowtide.feeds.catalog import catalog_listings
-from lowtide.feeds.fetch import Fetched, fetch
-from lowtide.feeds.formats import Context
-from lowtide.feeds.listing import Listing, Reading
-from lowtide.feeds.providers import discounted
-from lowtide.feeds.understand import understand_apart
-from lowtide.market.book_lines import prices_from_values
-from lowtide.market.tariff import expand
-from lowtide.market.tariff_table import tariff_from_table
+from lowtide.feeds.listing import Reading
 from lowtide.store import offers as stored_offers
 from lowtide.store import providers as stored
 from lowtide.store.tables import Feed, Provider
-from lowtide.values.errors import Conflict, NotFound
+from lowtide.values.errors import BadValue, Conflict, FieldError, MarketError, NotFound
 from lowtide.values.ids import new_id
 from lowtide.values.instants import DAY_US, HOUR_US, SECOND_US
+from lowtide.values.webhooks import new_secret
 
-POLL, TARIFF, CATALOG, LIVE = "poll", "tariff", "catalog", "live"
-VALID_FOR_US = DAY_US
-LIST_PRICES = "litellm"
-"""The format of list prices, off which a provider's negotiated discount comes, as it does off the catalog's."""
 _TABLE_REFRESH_US = HOUR_US
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What one run of a feed found, before it is written: listings with their prices, or word that nothing is new.
+class Run:
+    """A feed after a run, what the run found, and the book version that has it."""
 
-    `quotes` are those of a tariff, which prices offers that stand; `fetched` is what a poll brought.
-    """
-
-    listed: tuple[Listing, ...] = ()
-    quotes: tuple[Pushed, ...] = ()
-    reading: Reading | None = None
-    fetched: Fetched | None = None
-    nothing_new: bool = False
+    feed: Feed
+    found: Found
+    book_version: int
 
 
 def new_feed(market: Market, provider_id: str, kind: str, spec: Mapping[str, Any]) -> Feed:
     """A feed that is not stored yet; a live one gets the secret that signs its bid requests."""
     now = market.now()
-    secret = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}" if kind == LIVE else None
+    secret = new_secret() if kind == LIVE else None
     return Feed(
         id=new_id("feed", now),
         provider_id=provider_id,
@@ -70,27 +52,97 @@ def new_feed(market: Market, provider_id: str, kind: str, spec: Mapping[str, Any
     )
 
 
-async def register_feed(
-    market: Market, feed: Feed, provider: Provider, claim: Claim | None = None
-) -> tuple[Feed, Reading | None, int]:
-    """Read a feed for the first time and store it with what it lists; the book version that has that.
+async def register_feed(market: Market, feed: Feed, provider: Provider, claim: Claim | None = None) -> Run:
+    """Read a feed for the first time, and store it with what it lists.
 
-    Raises FeedFailed and BadValue where it gives nothing that can be taken: then nothing is stored.
+    Raises FeedFailed, BadValue and SetupError where it gives nothing that can be taken: then nothing is stored. A tariff
+    becomes the price source of its offers, which must be the provider's (`unknown_offer`).
     """
     found = Found() if feed.kind == LIVE else await look(market, feed, provider)
+    if feed.kind in (POLL, CATALOG) and not found.listed:
+        raise _nothing_wanted(found.reading)
     now = market.now()
 
     async def change(conn: AsyncConnection, touched: Touched) -> Feed:
         await stored.add_feed(conn, feed.model_dump())
         await claimed(conn, claim, feed.id, now)
+        if feed.kind == TARIFF:
+            for place, entry in enumerate(orjson.loads(feed.spec)["offers"]):
+                await _bind(conn, touched, feed, entry["offer_id"], place, now)
         await write_found(conn, touched, market, feed, found, now)
         return await feed_or_404(conn, feed.id)
 
     made, version = await market.keeper.publish(change)
-    return made, found.reading, version
+    if feed.kind == LIVE:
+        await market.bidders.refresh()
+    return Run(made, found, version)
 
 
-async def run_feed(market: Market, feed: Feed) -> tuple[Feed, Reading | None, int]:
+def _nothing_wanted(reading: Reading | None) -> BadValue:
+    """Why a list that could be read gives no offer."""
+    if reading is None:
+        return BadValue(
+            "empty_feed", "The catalog prices nothing of that on these lanes. Choose other models or lanes."
+        )
+    text = f"The list was read as {reading.format}: {reading.entries} entries, none of which is taken."
+    if reading.skipped:
+        text += f" Passed over: {', '.join(f'{count} {why}' for why, count in reading.skipped)}."
+    if reading.refused:
+        first = reading.refused[0]
+        text += f" {len(reading.refused)} refused, the first {first.entry}: {first.message}"
+    else:
+        text += " See that include, exclude, lanes and select admit some."
+    return BadValue("empty_feed", text)
+
+
+async def _bind(
+    conn: AsyncConnection, touched: Touched, feed: Feed, offer_id: str, place: int, now: int
+) -> None:
+    """Make a feed the price source of one of its provider's offers."""
+    pointer = f"/offers/{place}/offer_id"
+    row = await stored_offers.get_offer(conn, offer_id)
+    if row is None or row.provider_id != feed.provider_id or row.withdrawn_at is not None:
+        text = f"The provider has no offer {offer_id}. List its offers with GET /v1/offers."
+        raise NotFound(text, code="unknown_offer", errors=(FieldError(pointer, "unknown_offer", text),))
+    await switch_source(conn, touched, offer_id, feed.id, now)
+
+
+async def run_now(market: Market, feed: Feed, claim: Claim | None = None) -> Run:
+    """`run_feed`, whose failure is kept in the feed's health before it is raised."""
+    try:
+        return await run_feed(market, feed, claim)
+    except Conflict:
+        raise
+    except MarketError as fault:
+        await note_failure(market, feed.id, fault)
+        raise
+
+
+async def note_failure(market: Market, feed_id: str, fault: MarketError) -> None:
+    """Write a run that gave nothing, and when the next is due: later each time, but not past the end of its quotes."""
+    now = market.now()
+
+    async def unit(conn: AsyncConnection) -> None:
+        feed = await feed_or_404(conn, feed_id)
+        if feed.closed_at is not None:
+            return
+        health = after_failure(orjson.loads(feed.health or "{}"), fault, now)
+        due = next_run(_interval_us(feed), health["failures"], now, market.dice, fault.retry_after_s)
+        lapse = health.get("valid_until", 0)
+        if fault.retry_after_s is None and now < lapse < due:
+            due = lapse
+        await stored.update_health(conn, feed.id, dumped(health), due)
+
+    await market.database.writer.write(unit)
+
+
+def _interval_us(feed: Feed) -> int:
+    """How long after a good run the next is due, µs."""
+    spec = orjson.loads(feed.spec)
+    return int(spec["interval_s"]) * SECOND_US if feed.kind == POLL else _TABLE_REFRESH_US
+
+
+async def run_feed(market: Market, feed: Feed, claim: Claim | None = None) -> Run:
     """Read a feed now, whatever its next run. Raises FeedFailed, BadValue, Conflict (`feed_closed`, `nothing_to_run`)."""
     if feed.closed_at is not None:
         raise Conflict("This feed is closed. Register it anew.", code="feed_closed")
@@ -105,13 +157,14 @@ async def run_feed(market: Market, feed: Feed) -> tuple[Feed, Reading | None, in
     found, now = await look(market, feed, provider), market.now()
 
     async def change(conn: AsyncConnection, touched: Touched) -> Feed:
+        await claimed(conn, claim, feed.id, now)
         fresh = await feed_or_404(conn, feed.id)
         if fresh.closed_at is None:
             await write_found(conn, touched, market, fresh, found, now)
         return await feed_or_404(conn, feed.id)
 
     made, version = await market.keeper.publish(change)
-    return made, found.reading, version
+    return Run(made, found, version)
 
 
 async def close_feed(market: Market, feed_id: str) -> tuple[Feed, int]:
@@ -130,17 +183,10 @@ async def close_feed(market: Market, feed_id: str) -> tuple[Feed, int]:
                     touched.offers.add(row.id)
         return await feed_or_404(conn, feed_id)
 
-    return await market.keeper.publish(change)
-
-
-async def look(market: Market, feed: Feed, provider: Provider) -> Found:
-    """Ask a feed's source, without writing anything. Raises FeedFailed and BadValue."""
-    spec, now = orjson.loads(feed.spec), market.now()
-    if feed.kind == POLL:
-        return await _poll(market, feed, provider, spec, now)
-    if feed.kind == TARIFF:
-        return Found(quotes=tuple(_of_tariff(spec, now)))
-    return Found(listed=tuple(_of_catalog(market, provider, spec, now)))
+    closed = await market.keeper.publish(change)
+    if closed[0].kind == LIVE:
+        await market.bidders.refresh()
+    return closed
 
 
 async def write_found(
@@ -150,7 +196,6 @@ async def write_found(
     if feed.kind == LIVE:
         return
     spec, health = orjson.loads(feed.spec), orjson.loads(feed.health or "{}")
-    interval = spec["interval_s"] * SECOND_US if feed.kind == POLL else _TABLE_REFRESH_US
     if found.nothing_new:
         health = unchanged(health, now)
     elif feed.kind == TARIFF:
@@ -173,7 +218,7 @@ async def write_found(
         )
         health = after_reading(health, kept, now, reading)
         if polled and (kept.accepted or kept.held_back or "valid_until" not in health):
-            health["valid_until"] = now + valid_for
+            health["valid_until"] = found.valid_until
     if found.fetched is not None:
         health |= {
             "etag": found.fetched.etag,
@@ -181,101 +226,17 @@ async def write_found(
             "url": found.fetched.url,
             "took_ms": found.fetched.took_ms,
         }
-    due = next_run(interval, 0, now, market.dice)
+    due = next_run(_interval_us(feed), 0, now, market.dice)
     await stored.update_health(conn, feed.id, dumped(health), due)
-
-
-async def _poll(market: Market, feed: Feed, provider: Provider, spec: Mapping[str, Any], now: int) -> Found:
-    """Fetch and understand a document; asked with what is known of it, unless its quotes must be renewed."""
-    health = orjson.loads(feed.health or "{}")
-    valid_for = spec.get("valid_for_s", 0) * SECOND_US or VALID_FOR_US
-    known = (
-        health if health.get("valid_until", 0) - now > valid_for // 2 and not health.get("held_back") else {}
-    )
-    fetched = await fetch(
-        market.feed_client,
-        spec["url"],
-        etag=known.get("etag"),
-        last_modified=known.get("last_modified"),
-        headers=_headers(market, provider, spec),
-        timeout_s=market.rules.feed_timeout_s,
-    )
-    if fetched.status == "not_modified":
-        return Found(fetched=fetched, nothing_new=True)
-    prices = spec.get("prices")
-    context = Context(
-        provider=provider.name,
-        now_us=now,
-        valid_until_us=now + valid_for,
-        names=market.model_names,
-        include=tuple(spec.get("include") or ("*",)),
-        exclude=tuple(spec.get("exclude") or ()),
-        select=spec.get("select"),
-        lanes=tuple(spec["lanes"]) if spec.get("lanes") else None,
-        prices=None if prices is None else prices_from_values(prices),
-        features=tuple(spec.get("features") or ()),
-    )
-    reading = await understand_apart(fetched.body, spec.get("format"), context)
-    listed = tuple(replace(one, provider=provider.name) for one in reading.listings)
-    if reading.format == LIST_PRICES and provider.discount_ppm:
-        listed = tuple(_less(one, provider.discount_ppm) for one in listed)
-    return Found(listed=listed, reading=reading, fetched=fetched)
-
-
-def _headers(market: Market, provider: Provider, spec: Mapping[str, Any]) -> dict[str, str]:
-    """The provider's own key, where the feed asks for it and lies at the provider's own address: nobody else gets it."""
-    if not spec.get("authorize"):
-        return {}
-    names = [name for name in provider.credential_env.split(",") if name]
-    keys = [market.credentials[name] for name in names if name in market.credentials]
-    if not keys or not same_address(spec["url"], provider.base_url):
-        return {}
-    return {"Authorization": f"Bearer {keys[0]}"}
-
-
-def same_address(url: str, base_url: str) -> bool:
-    """Whether two URLs lead to the same scheme, host and port."""
-    left, right = urlsplit(url), urlsplit(base_url)
-    return (left.scheme, left.netloc.lower()) == (right.scheme, right.netloc.lower())
-
-
-def _less(listing: Listing, discount_ppm: int) -> Listing:
-    return replace(
-        listing,
-        quotes=tuple(
-            replace(quote, prices=discounted(quote.prices, discount_ppm)) for quote in listing.quotes
-        ),
-    )
-
-
-def _of_catalog(market: Market, provider: Provider, spec: Mapping[str, Any], now: int) -> list[Listing]:
-    found = catalog_listings(
-        spec["catalog"],
-        now,
-        now + HORIZON_US,
-        0,
-        lanes=tuple(spec.get("lanes") or ("standard",)),
-        include=tuple(spec.get("include") or ("*",)),
-        exclude=tuple(spec.get("exclude") or ()),
-        names=market.model_names,
-        features=tuple(spec.get("features") or ()),
-    )
-    return [_less(replace(one, provider=provider.name), provider.discount_ppm) for one in found if one.priced]
-
-
-def _of_tariff(spec: Mapping[str, Any], now: int) -> list[Pushed]:
-    tariff = tariff_from_table(spec["tariff"])
-    return [
-        Pushed(entry["offer_id"], quote.prices, quote.valid_from, quote.valid_until, None, quote.capacity)
-        for entry in spec["offers"]
-        for quote in expand(tariff, prices_from_values(entry["prices"]), now, now + HORIZON_US, 0)
-    ]
 
 
 async def _fresh_quotes(
     conn: AsyncConnection, feed: Feed, quotes: Sequence[Pushed], now: int
 ) -> list[Pushed]:
-    """A tariff's quotes for the offers whose quotes end within six days: they are written anew once a day."""
+    """A tariff's quotes for the offers still listed whose quotes end within six days: written anew once a day."""
+    rows = await stored_offers.list_offers(conn, provider_id=feed.provider_id, limit=None)
+    listed = {row.id for row in rows if row.withdrawn_at is None}
+    quotes = [one for one in quotes if one.offer_id in listed]
     alive = await stored_offers.quotes_alive(conn, sorted({one.offer_id for one in quotes}), feed.id, now)
     ends: dict[str, int] = {}
     for row in alive:

@@ -29,7 +29,7 @@ def hold_values(decision: Decision, book: Book, now: int) -> dict[str, Any]:
         "reason": held_because(book, plan),
     }
     if decision.top:
-        quote = book.quote_at(decision.top[0].row, now)
+        quote = decision.spot.book.quote_at(decision.top[0].row, now)
         if quote is not None:
             values["immediate"] = {
                 "offer_id": book.rows[decision.top[0].row].offer.id,

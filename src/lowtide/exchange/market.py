@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 import httpx
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from lowtide.exchange.live import Bidders
 from lowtide.exchange.observe import Observations
 from lowtide.exchange.seal import BookKeeper, Touched
 from lowtide.exchange.seeds import Seeds
 from lowtide.exchange.task_types import TaskTypes
 from lowtide.feeds.model_names import ModelNames
 from lowtide.store.database import Database
+from lowtide.store.tables import Provider
 from lowtide.values.clock import Clock
 from lowtide.values.instants import micros
 from lowtide.wire.call import Wire
@@ -49,15 +51,27 @@ class Market:
     wires: Mapping[str, Wire]
     rules: Rules
     node: str
+    guarded_wires: Mapping[str, Wire] = field(default_factory=dict)
+    """For addresses that the API received: they reach public ones only. Empty where any may be reached."""
     credentials: Mapping[str, str] = field(default_factory=dict)
     model_names: ModelNames = field(default_factory=ModelNames)
     feed_client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+    bid_client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+    bidders: Bidders = field(init=False)
     dice: random.Random = field(default_factory=random.Random)
     """Spreads the runs of feeds; no decision rests on it."""
+
+    def __post_init__(self) -> None:
+        self.bidders = Bidders(self.database, self.bid_client)
 
     def now(self) -> int:
         """The market's instant, µs."""
         return micros(self.clock.now())
+
+    def wire_of(self, provider: Provider) -> Wire | None:
+        """The wire to a provider, None where there is none for its protocol."""
+        guarded = self.guarded_wires if provider.source == "api" and not provider.simulated else None
+        return (guarded or self.wires).get(provider.wire)
 
     async def seal_conditions(self, offer_ids: Iterable[str], now: int, *, at_once: bool = False) -> int:
         """Publish what was observed of these offers where it has moved; how many conditions changed."""

@@ -17,7 +17,9 @@ from lowtide.exchange.award import (
 )
 from lowtide.exchange.dispatch import Dispatcher, Job
 from lowtide.exchange.hold import hold_values
+from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
+from lowtide.exchange.notices import tell_outcome
 from lowtide.exchange.order import Order
 from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
 from lowtide.market.book import Book
@@ -32,13 +34,24 @@ from lowtide.values.ids import new_id
 from lowtide.values.instants import SECOND_US, rfc3339
 
 _STATES = {AWARDED: TaskState.RUNNING, HELD: TaskState.HELD, QUEUED: TaskState.QUEUED}
+CLOSED_LANES = ("batch",)
+"""Lanes that no wire calls yet."""
 TRIES = 12
 """How often a decision is taken again because the winner turned out to be full."""
 
 
-def inputs_for(market: Market, task: Task, refused: tuple[int, ...] = ()) -> Inputs:
-    """What a decision of now rests on besides task and book."""
-    return Inputs(market.rules.rule, refused, market.task_types.reference_cost(task.type))
+def inputs_for(
+    market: Market, task: Task, refused: tuple[int, ...] = (), asked: Asked | None = None
+) -> Inputs:
+    """What a decision of now rests on besides task and book; where nobody was asked, the standing quotes hold."""
+    return Inputs(
+        market.rules.rule,
+        refused,
+        market.task_types.reference_cost(task.type),
+        live=() if asked is None else asked.live,
+        closes_at=None if asked is None else asked.closes_at,
+        closed_lanes=CLOSED_LANES,
+    )
 
 
 def with_usual_output(market: Market, task: Task) -> Task:
@@ -84,12 +97,15 @@ async def place(market: Market, dispatcher: Dispatcher, order: Order) -> TaskRow
     refuse_past_deadline(order.task, now)
     refuse_bad_fallback(order.task, market.keeper.book)
     task = with_usual_output(market, replace(order.task, id=new_id("task", now)))
-    seed = await market.seeds.at(now)
+    asked = await _ask(market, task, order, now) if market.bidders.active else None
+    ids = AuctionIds(new_id("auc", now), task.id, now)
+    if asked is not None:
+        ids = AuctionIds(asked.auction_id, task.id, asked.as_of)
+    seed = await market.seeds.at(ids.as_of)
     refused: tuple[int, ...] = ()
     for _ in range(TRIES):
-        book, inputs = market.keeper.book, inputs_for(market, task, refused)
-        ids = AuctionIds(new_id("auc", now), task.id, now)
-        decision = decide(task, book, inputs, now, auction_key(seed, ids.id))
+        book, inputs = market.keeper.book, inputs_for(market, task, refused, asked)
+        decision = decide(task, book, inputs, ids.as_of, auction_key(seed, ids.id))
         try:
             row, job = await market.database.writer.write(
                 partial(
@@ -101,6 +117,7 @@ async def place(market: Market, dispatcher: Dispatcher, order: Order) -> TaskRow
                     inputs=inputs,
                     ids=ids,
                     decision=decision,
+                    asked=asked,
                 )
             )
         except NoPlace as full:
@@ -114,6 +131,11 @@ async def place(market: Market, dispatcher: Dispatcher, order: Order) -> TaskRow
     )
 
 
+async def _ask(market: Market, task: Task, order: Order, now: int) -> Asked | None:
+    shared = order.input if order.posted.get("share_input") else None
+    return await market.bidders.ask(task, market.keeper.book, inputs_for(market, task), now, shared)
+
+
 async def _write(
     conn: AsyncConnection,
     market: Market,
@@ -123,9 +145,10 @@ async def _write(
     inputs: Inputs,
     ids: AuctionIds,
     decision: Decision,
+    asked: Asked | None,
 ) -> tuple[TaskRow, Job | None]:
     now, state = ids.as_of, _STATES.get(decision.outcome, TaskState.UNFILLED)
-    ladder = candidates(decision, book, now)
+    ladder = candidates(decision, now, {} if asked is None else asked.feeds)
     authorized = authorization(task, decision, ladder)
     columns: dict[str, Any] = {
         "id": task.id,
@@ -165,6 +188,8 @@ async def _write(
         )
     await tasks.add_task(conn, columns, dumped(order.input))
     await write_auction(conn, ids, task, book, inputs, decision)
+    if asked is not None:
+        await tell_outcome(conn, task, asked, decision)
     await events.add_events(
         conn,
         [
@@ -200,7 +225,8 @@ def _nearest(book: Book, decision: Decision) -> str | None:
     if decision.nearest is None:
         return None
     offer = book.rows[decision.nearest].offer
-    bid = int(decision.spot.bids.expected[decision.nearest])
+    priced = not decision.spot.prices.unready[decision.nearest]
+    bid = int(decision.spot.bids.expected[decision.nearest]) if priced else None
     return dumped(
         {
             "offer_id": offer.id,

@@ -8,7 +8,7 @@ from lowtide.exchange.award import dumped
 from lowtide.exchange.dispatch import Dispatcher, Job
 from lowtide.exchange.expire import expire, void
 from lowtide.exchange.market import Market
-from lowtide.exchange.release import decide_again
+from lowtide.exchange.redecide import decide_again
 from lowtide.ledger.entries import OVERRUN
 from lowtide.market.states import AttemptState, TaskState
 from lowtide.store import attempts, capacity, duties, events, money, tasks

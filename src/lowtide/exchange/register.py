@@ -16,8 +16,9 @@ from lowtide.store import offers as stored
 from lowtide.store import providers as stored_providers
 from lowtide.store.tables import OfferRow, Provider
 from lowtide.values.canonical import canonical
-from lowtide.values.errors import NotFound
+from lowtide.values.errors import Conflict, NotFound
 from lowtide.values.ids import new_id
+from lowtide.values.instants import rfc3339
 
 
 async def claimed(conn: AsyncConnection, claim: Claim | None, resource_id: str, now: int) -> None:
@@ -82,16 +83,17 @@ async def change_offer(
 ) -> tuple[OfferRow, int]:
     """Change fields of a listing (as `offer_values` names them), and whose quotes count for it.
 
-    Raises NotFound where it is withdrawn or unknown.
+    Raises NotFound where it is withdrawn or unknown, and Conflict (`quote_is_firm`) where its price may not change yet.
     """
+    now = market.now()
 
     async def change(conn: AsyncConnection, touched: Touched) -> OfferRow:
         row = await offer_or_404(conn, offer_id)
         body = orjson.loads(row.body) | dict(changes)
         if not await stored.update_body(conn, offer_id, canonical(body).decode()):
             raise NotFound(f"Offer {offer_id} is withdrawn. Register it anew.", code="offer_withdrawn")
-        if price_source is not None:
-            await stored.change_price_source(conn, offer_id, price_source)
+        if price_source is not None and price_source != row.price_source:
+            await switch_source(conn, touched, offer_id, price_source, now)
         await capacity.ensure(
             conn,
             offer_id,
@@ -101,6 +103,22 @@ async def change_offer(
         return await offer_or_404(conn, offer_id)
 
     return await market.keeper.publish(change)
+
+
+async def switch_source(
+    conn: AsyncConnection, touched: Touched, offer_id: str, source: str, now: int
+) -> None:
+    """Let another source's quotes count for an offer. Raises Conflict (`quote_is_firm`) while a firm quote stands."""
+    number = touched.base.row_of.get(offer_id)
+    for quote in touched.base.rows[number].quotes if number is not None else ():
+        if quote.firm_until is not None and quote.firm_until > now:
+            raise Conflict(
+                f"A quote of {offer_id} is firm until {rfc3339(quote.firm_until)}; its prices may come from elsewhere "
+                "after that.",
+                code="quote_is_firm",
+            )
+    await stored.change_price_source(conn, offer_id, source)
+    touched.offers.add(offer_id)
 
 
 async def withdraw_offer(market: Market, offer_id: str) -> tuple[OfferRow, int]:

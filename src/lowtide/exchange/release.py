@@ -1,38 +1,22 @@
 """Releasing: what waits is decided on again, when its time has come or when the book has changed."""
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from lowtide.exchange.award import (
-    Candidate,
-    NoPlace,
-    award_values,
-    candidates,
-    dumped,
-    start_attempt,
-    write_auction,
-)
 from lowtide.exchange.dispatch import Dispatcher, Job
-from lowtide.exchange.expire import expire, void
-from lowtide.exchange.hold import hold_values
+from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
-from lowtide.exchange.place import TRIES, inputs_for, with_usual_output
-from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
-from lowtide.market.book import Book
-from lowtide.market.deferral.known import Deferral
-from lowtide.market.record import AuctionIds, auction_key
-from lowtide.market.spot import Inputs
-from lowtide.market.states import TaskState
-from lowtide.market.task import Task, task_from_values
-from lowtide.store import events, money, tasks
+from lowtide.exchange.place import inputs_for
+from lowtide.exchange.redecide import decide_again, task_of
+from lowtide.store import tasks
 from lowtide.store.tables import TaskRow
-from lowtide.values.errors import InsufficientFunds
-from lowtide.values.ids import new_id
-from lowtide.values.instants import SECOND_US
 
+MOST_ASKED = 256
+"""Tasks that bidders are asked for in one look at what waits; the others' turn comes at the next."""
 BATCH = 32
 """Tasks decided on in one commit of a sweep."""
 
@@ -42,16 +26,20 @@ async def release_due(market: Market, dispatcher: Dispatcher) -> int:
     now, total = market.now(), 0
     seed = await market.seeds.at(now)
 
-    async def unit(conn: AsyncConnection) -> tuple[int, list[Job]]:
-        due = await tasks.due_held(conn, now, BATCH)
-        return len(due), [
-            job for row in due if (job := await decide_again(conn, market, row, now, seed)) is not None
+    async def unit(conn: AsyncConnection) -> tuple[int, list[Job], list[TaskRow]]:
+        due, to_ask = await tasks.due_held(conn, now, BATCH), list[TaskRow]()
+        jobs = [
+            job
+            for row in due
+            if (job := await decide_again(conn, market, row, now, seed, to_ask=to_ask)) is not None
         ]
+        return len(due), jobs, to_ask
 
     while True:
-        found, jobs = await market.database.writer.write(unit)
+        found, jobs, to_ask = await market.database.writer.write(unit)
         for job in jobs:
             dispatcher.start(market, job)
+        await release_asked(market, dispatcher, to_ask)
         total += found
         if found < BATCH:
             return total
@@ -82,182 +70,66 @@ async def _review(
     *,
     to_the_end: bool = True,
 ) -> int:
-    now, released, full = market.now(), 0, set[int]()
+    now, released, asked, full = market.now(), 0, 0, set[int]()
     seed = await market.seeds.at(now)
     after: str | None = ""
     while after is not None:
 
-        async def unit(conn: AsyncConnection, start: str = after) -> tuple[str | None, list[Job]]:
-            found = await waiting(conn, start, BATCH)
+        async def unit(
+            conn: AsyncConnection, start: str = after
+        ) -> tuple[str | None, list[Job], list[TaskRow]]:
+            found, to_ask = await waiting(conn, start, BATCH), list[TaskRow]()
             jobs = [
                 job
                 for row in found
-                if (job := await decide_again(conn, market, row, now, seed, full)) is not None
+                if (job := await decide_again(conn, market, row, now, seed, full, to_ask)) is not None
             ]
-            return found[-1].id if len(found) == BATCH else None, jobs
+            return found[-1].id if len(found) == BATCH else None, jobs, to_ask
 
-        after, jobs = await market.database.writer.write(unit)
+        after, jobs, to_ask = await market.database.writer.write(unit)
         for job in jobs:
             dispatcher.start(market, job)
-        released += len(jobs)
-        if not jobs and not to_the_end:
+        news = [row for row in to_ask if not market.bidders.asked_lately(row.id)]
+        news = news[: max(0, MOST_ASKED - asked)]
+        asked += len(news)
+        begun = len(jobs) + await release_asked(market, dispatcher, news)
+        released += begun
+        if not begun and not to_the_end:
             break
     return released
 
 
-async def decide_again(
-    conn: AsyncConnection, market: Market, row: TaskRow, now: int, seed: bytes, full: set[int] | None = None
-) -> Job | None:
-    """Decide on a waiting task as of now and write what changed; the job to start where it was awarded.
+async def release_asked(market: Market, dispatcher: Dispatcher, rows: list[TaskRow]) -> int:
+    """Ask bidders for tasks that are about to be released, and decide on these again; how many were released.
 
-    A decision that changes nothing is not written to the log. `full` are rows that tasks before it in the same pass
-    found full; those that this one finds full are added.
+    Nothing is locked while they are asked: a task that has changed meanwhile is left alone.
     """
-    task = with_usual_output(market, task_from_values(row.id, orjson.loads(row.decided_as)))
-    if row.complete_by is not None and row.complete_by <= now:
-        await expire(conn, row, now)
-        return None
-    full = set() if full is None else full
-    for _ in range(TRIES):
-        book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full)))
-        ids = AuctionIds(new_id("auc", now), task.id, now)
-        decision = decide(task, book, inputs, now, auction_key(seed, ids.id))
-        if decision.outcome != AWARDED:
-            await _wait_on(conn, market, row, task, book, inputs, ids, decision)
-            return None
-        try:
-            async with conn.begin_nested():
-                return await _release(conn, market, row, task, book, inputs, ids, decision)
-        except NoPlace as found:
-            full.add(found.row)
-        except InsufficientFunds:
-            await void(conn, row, TaskState.EXPIRED, "insufficient_funds", now)
-            return None
-    return None
+    if not rows:
+        return 0
+    now, began = market.now(), time.monotonic()
+    answers = await asyncio.gather(*(_ask(market, row, now) for row in rows))
+    by_task = {row.id: asked for row, asked in zip(rows, answers, strict=True)}
+    later = now + int((time.monotonic() - began) * 1_000_000)
+    seed = await market.seeds.at(later)
+
+    async def unit(conn: AsyncConnection) -> list[Job]:
+        full, jobs = set[int](), []
+        for row in await tasks.waiting_among(conn, by_task):
+            job = await decide_again(conn, market, row, later, seed, full, asked=by_task[row.id])
+            if job is not None:
+                jobs.append(job)
+        return jobs
+
+    jobs = await market.database.writer.write(unit)
+    for job in jobs:
+        dispatcher.start(market, job)
+    return len(jobs)
 
 
-async def _release(
-    conn: AsyncConnection,
-    market: Market,
-    row: TaskRow,
-    task: Task,
-    book: Book,
-    inputs: Inputs,
-    ids: AuctionIds,
-    decision: Decision,
-) -> Job:
-    now, ladder = ids.as_of, candidates(decision, book, ids.as_of)
-    winner = ladder[0]
-    more = await _authorize_more(conn, row, winner, now)
-    await write_auction(conn, ids, task, book, inputs, decision)
-    changes: dict[str, Any] = {
-        "award": dumped(award_values(winner, decision.rule, decision.thin)),
-        "auction_id": ids.id,
-        "reason": None,
-        "attempts": row.attempts + 1,
-        "lease_owner": market.node,
-        "release_at": None,
-        "expires_at": None,
-        "authorized_nano": row.authorized_nano + more,
-    }
-    if row.hold:
-        changes["hold"] = dumped({**orjson.loads(row.hold), "released_at": now})
-    attempt = await start_attempt(conn, market, row.id, ids.id, row.attempts + 1, winner, now)
-    if row.state == TaskState.RUNNING:
-        version = await tasks.touch(conn, row.id, row.state, row.version, **changes)
-    else:
-        version = await tasks.move(conn, row.id, row.state, row.version, TaskState.RUNNING, **changes)
-    await events.add_events(
-        conn,
-        [
-            {
-                "task_id": row.id,
-                "kind": "task.running",
-                "at": now,
-                "data": dumped({"state": "running", "auction_id": ids.id}),
-            }
-        ],
-    )
-    payload = await tasks.payload(conn, row.id)
-    fresh = TaskRow(**(row.model_dump() | changes | {"state": str(TaskState.RUNNING), "version": version}))
-    posted = orjson.loads(row.posted)
-    most = int(posted.get("max_attempts") or market.rules.max_attempts)
-    return Job(
-        fresh,
-        task,
-        orjson.loads(payload.input if payload else "{}"),
-        ladder,
-        attempt,
-        max(most, attempt.number),
-    )
-
-
-async def _authorize_more(conn: AsyncConnection, row: TaskRow, winner: Candidate, now: int) -> int:
-    more = max(0, winner.most_nano - row.authorized_nano)
-    if more:
-        await money.raise_authorization(conn, row.account_id, row.id, 1_000 + row.version, more, now)
-    return more
-
-
-async def _wait_on(
-    conn: AsyncConnection,
-    market: Market,
-    row: TaskRow,
-    task: Task,
-    book: Book,
-    inputs: Inputs,
-    ids: AuctionIds,
-    decision: Decision,
-) -> None:
-    now = ids.as_of
-    if decision.outcome == HELD and decision.deferral is not None:
-        state, plan, old = TaskState.HELD, decision.deferral, orjson.loads(row.hold) if row.hold else {}
-        if row.state == state and _same_plan(old, plan, book):
-            return
-        hold = hold_values(decision, book, now)
-        hold |= {"since": old.get("since", now)} | (
-            {"immediate": old["immediate"]} if "immediate" in old else {}
-        )
-        changes: dict[str, Any] = {
-            "hold": dumped(hold),
-            "release_at": plan.release_at,
-            "reason": None,
-            "expires_at": None,
-        }
-    elif decision.outcome == QUEUED:
-        state = TaskState.QUEUED
-        if row.state == state:
-            return
-        until = row.complete_by or now + market.rules.queue_s * SECOND_US
-        changes = {"release_at": None, "reason": decision.code, "expires_at": until}
-    else:
-        await write_auction(conn, ids, task, book, inputs, decision)
-        ended = TaskState.FAILED if row.state == TaskState.RUNNING else TaskState.UNFILLED
-        await void(conn, row, ended, decision.code or "unfilled", now, auction_id=ids.id)
-        return
-    await write_auction(conn, ids, task, book, inputs, decision)
-    changes["auction_id"] = ids.id
-    if row.state == state:
-        await tasks.touch(conn, row.id, row.state, row.version, **changes)
-    else:
-        await tasks.move(conn, row.id, row.state, row.version, state, lease_owner=None, **changes)
-    await events.add_events(
-        conn,
-        [
-            {
-                "task_id": row.id,
-                "kind": f"task.{state}",
-                "at": now,
-                "data": dumped({"state": str(state), "auction_id": ids.id, "reason": decision.code}),
-            }
-        ],
-    )
-
-
-def _same_plan(hold: dict[str, Any], plan: Deferral, book: Book) -> bool:
-    """Whether a new decision to wait is the old one: the same slot of the same offer, and still in time."""
-    return (
-        hold.get("slot") == plan.slot
-        and hold.get("offer_id") == book.rows[plan.row].offer.id
-        and hold["release_at"] <= plan.latest_start
-    )
+async def _ask(market: Market, row: TaskRow, now: int) -> Asked | None:
+    task, shared = task_of(market, row), None
+    if orjson.loads(row.posted).get("share_input"):
+        async with market.database.read() as conn:
+            payload = await tasks.payload(conn, row.id)
+        shared = None if payload is None else orjson.loads(payload.input)
+    return await market.bidders.ask(task, market.keeper.book, inputs_for(market, task), now, shared)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import orjson
+from prometheus_client import Histogram
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.book_changes import BookChanges
@@ -71,6 +72,10 @@ class _Pending:
     answer: asyncio.Future[Any]
 
 
+_SLICE = 200
+_BEHIND_S = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
+
+
 class BookKeeper:
     """Holds the newest version in memory and seals the next ones. `first_conditions` gives a new offer's conditions."""
 
@@ -87,6 +92,12 @@ class BookKeeper:
         self._task: asyncio.Task[None] | None = None
         self.changed = asyncio.Event()
         self.changes = BookChanges()
+        self.behind = Histogram(
+            "lowtide_book_behind_seconds",
+            "From a change's arrival until the book had it",
+            buckets=_BEHIND_S,
+            registry=None,
+        )
 
     async def start(self) -> None:
         """Load the newest version and begin to seal."""
@@ -111,19 +122,25 @@ class BookKeeper:
         What the change raises comes back here, and nothing of it stays.
         """
         pending = _Pending(change, asyncio.get_running_loop().create_future())
+        came = time.monotonic()
         self._pending.append(pending)
         self._wake.set()
         result: tuple[R, int] = await pending.answer
+        self.behind.observe(time.monotonic() - came)
         return result
 
-    async def extend(self) -> None:
-        """Bring every row up to date with the clock: quotes within the horizon, the price maximum of 28 days."""
-        offers = {row.offer.id for row in self.book.rows if not row.offer.withdrawn}
+    async def extend(self, slice_size: int = _SLICE) -> None:
+        """Bring every row up to date with the clock: quotes within the horizon, the price maximum of 28 days.
 
-        async def change(_conn: AsyncConnection, touched: Touched) -> None:
-            touched.offers |= offers
+        Some rows at a time, so that quotes and auctions come in between.
+        """
+        offers = [row.offer.id for row in self.book.rows if not row.offer.withdrawn]
+        for begin in range(0, len(offers), slice_size):
+            some = offers[begin : begin + slice_size]
 
-        if offers:
+            async def change(_conn: AsyncConnection, touched: Touched, some: list[str] = some) -> None:
+                touched.offers |= set(some)
+
             await self.publish(change)
 
     async def at(self, version: int) -> Book:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import Candidate, NoPlace, Started, award_values, dumped, raised, start_attempt
 from lowtide.exchange.market import Market
+from lowtide.exchange.notices import tell_settled
 from lowtide.exchange.observe import Observed
 from lowtide.market.book_lines import prices_from_values
 from lowtide.market.states import AttemptState, TaskState
@@ -16,7 +17,8 @@ from lowtide.market.usage import Usage, charge
 from lowtide.store import attempts, capacity, events, log, money, tasks
 from lowtide.store.tables import Attempt, TaskRow
 from lowtide.values.canonical import canonical
-from lowtide.values.money import ceil_div
+from lowtide.values.instants import rfc3339
+from lowtide.values.money import ceil_div, usd
 from lowtide.wire.call import Answer, Failure, FailureKind
 
 
@@ -65,7 +67,7 @@ async def settle_answer(market: Market, spent: Settlement, answer: Answer) -> No
                 }
             ),
         )
-        await _finish(conn, spent, TaskState.SUCCEEDED, None, cost, receipt)
+        await _finish(conn, spent, TaskState.SUCCEEDED, None, cost, receipt, usage)
 
     await market.database.writer.write(unit)
     market.task_types.note(spent.task.type, usage.output, cost)
@@ -195,8 +197,9 @@ async def _finish(
     reason: str | None,
     captured_nano: int,
     receipt: dict[str, Any],
+    usage: Usage | None = None,
 ) -> None:
-    row = spent.row
+    row, candidate = spent.row, spent.attempt.candidate
     await tasks.move(
         conn,
         row.id,
@@ -215,9 +218,12 @@ async def _finish(
         0,
         captured_nano,
         row.authorized_nano,
-        spent.attempt.candidate.offer.provider,
+        candidate.offer.provider,
         spent.ended_at,
     )
+    told = settled_values(state, receipt, spent.ended_at, usage)
+    await tell_settled(conn, candidate.feed_id, candidate.offer.id, row.auction_id, told)
+    await _tell_winner_that_failed(conn, spent, receipt)
     await events.add_events(
         conn,
         [
@@ -230,6 +236,27 @@ async def _finish(
         ],
     )
     await log.append(conn, "settlement", row.auction_id, settlement_line(row, state, receipt, spent.ended_at))
+
+
+async def _tell_winner_that_failed(conn: AsyncConnection, spent: Settlement, receipt: dict[str, Any]) -> None:
+    """Where another bid served the task, the bidder that won it is told that nothing is paid."""
+    row, served_by = spent.row, spent.attempt.candidate.offer.id
+    award = orjson.loads(row.award) if spent.attempt.number > 1 and row.award else {}
+    if award.get("feed") and award["offer_id"] != served_by:
+        told = settled_values("failed", {**receipt, "paid": 0}, spent.ended_at)
+        await tell_settled(conn, award["feed"], award["offer_id"], row.auction_id, told)
+
+
+def settled_values(
+    state: str, receipt: dict[str, Any], at: int, usage: Usage | None = None
+) -> dict[str, Any]:
+    """What a bidder is told of the end of a task that it won."""
+    return {
+        "at": rfc3339(at),
+        "state": str(state),
+        "paid_usd": usd(receipt["paid"]),
+        "usage": None if usage is None else usage_values(usage),
+    }
 
 
 def settlement_line(row: TaskRow, state: str, receipt: dict[str, Any], at: int) -> bytes:

@@ -14,9 +14,18 @@ from lowtide.exchange.market import Market
 from lowtide.exchange.seal import HORIZON_US, Touched
 from lowtide.feeds.catalog import catalog_listings
 from lowtide.feeds.listing import Listing
-from lowtide.feeds.model_names import ModelNames, load_model_names
-from lowtide.feeds.providers import ProviderConfig, address, credentials, discounted, live, load_providers
+from lowtide.feeds.model_names import ModelNames
+from lowtide.feeds.providers import (
+    ModelConfig,
+    ProviderConfig,
+    address,
+    credentials,
+    discounted,
+    live,
+    load_providers,
+)
 from lowtide.market.quote import Quote
+from lowtide.market.tariff import expand
 from lowtide.store import offers as stored_offers
 from lowtide.store import providers as stored_providers
 from lowtide.store.tables import Feed, Provider
@@ -34,10 +43,7 @@ def listings(config: ProviderConfig, now: int, names: ModelNames) -> list[Listin
             replace(
                 item,
                 provider=config.name,
-                quotes=tuple(
-                    replace(quote, prices=discounted(quote.prices, config.discount_ppm))
-                    for quote in item.quotes
-                ),
+                quotes=_less(item.quotes, config.discount_ppm),
             )
             for item in catalog_listings(
                 config.catalog,
@@ -48,8 +54,11 @@ def listings(config: ProviderConfig, now: int, names: ModelNames) -> list[Listin
                 include=config.include,
                 exclude=config.exclude,
                 model_prefix=config.model_prefix,
+                strip_prefix=config.strip_prefix,
                 names=names,
                 features=config.features,
+                lane_rules=config.lane_rules,
+                tariff=config.tariff,
             )
             if item.priced
         ]
@@ -59,7 +68,7 @@ def listings(config: ProviderConfig, now: int, names: ModelNames) -> list[Listin
             model=model.model,
             upstream_model=model.upstream_model,
             lane=model.lane,
-            quotes=(Quote(discounted(model.prices, config.discount_ppm), now, None, 0),),
+            quotes=_quotes(model, config, now),
             context_window=model.context_window,
             max_output_tokens=model.max_output_tokens,
             modalities=model.modalities,
@@ -79,20 +88,33 @@ def listings(config: ProviderConfig, now: int, names: ModelNames) -> list[Listin
     return list({item.key: item for item in told}.values())
 
 
+def _quotes(model: ModelConfig, config: ProviderConfig, now: int) -> tuple[Quote, ...]:
+    """A hand-listed model's quotes: its price, or on the standard lane what the tariff makes of it."""
+    listed: tuple[Quote, ...] = (Quote(model.prices, now, None, 0),)
+    if config.tariff is not None and model.lane == "standard":
+        listed = expand(config.tariff, model.prices, now, now + HORIZON_US, 0)
+    return _less(listed, config.discount_ppm)
+
+
+def _less(quotes: tuple[Quote, ...], discount_ppm: int) -> tuple[Quote, ...]:
+    return tuple(replace(quote, prices=discounted(quote.prices, discount_ppm)) for quote in quotes)
+
+
 class Stock:
     """Keeps the book in step with config/providers/ and the environment."""
 
     def __init__(self, market: Market, config: Path) -> None:
         self._market = market
         self._configs = load_providers(config / "providers")
-        self._names = load_model_names(config / "models.toml")
 
     async def refresh(self) -> None:
         """Bring in what is live, withdraw what is not, and send prices that have changed: one book version."""
         market, now = self._market, self._market.now()
         env = market.credentials
         wanted = [
-            (config, listings(config, now, self._names)) for config in self._configs if live(config, env)
+            (config, listings(config, now, self._market.model_names))
+            for config in self._configs
+            if live(config, env)
         ]
 
         async def change(conn: AsyncConnection, touched: Touched) -> None:

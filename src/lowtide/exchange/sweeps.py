@@ -10,7 +10,9 @@ import structlog
 from lowtide.exchange.compact import compact
 from lowtide.exchange.dispatch import Dispatcher
 from lowtide.exchange.expire import expire_due
+from lowtide.exchange.feed_runs import FeedRuns
 from lowtide.exchange.market import Market
+from lowtide.exchange.notices import deliver_due
 from lowtide.exchange.recover import recover, sign_of_life
 from lowtide.exchange.release import release_due, review_queued, review_waiting
 from lowtide.store import duties, idempotency, log
@@ -31,6 +33,7 @@ class Sweeps:
         self, market: Market, dispatcher: Dispatcher, refresh: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         self._market, self._dispatcher, self._refresh = market, dispatcher, refresh
+        self.feed_runs = FeedRuns(market)
         self._reviewed_version = 0
         self._queue_reviewed = time.monotonic()
         dispatcher.wake_when_freed(logged("freed", self.freed))
@@ -41,6 +44,10 @@ class Sweeps:
             "release": (self.release, 0.5),
             "number_leaves": (self.number_leaves, 0.5),
             "conditions": (self.conditions, 5.0),
+            "feeds": (self.feed_runs.look, 1.0),
+            "bidders": (self._market.bidders.refresh, 1.0),
+            "bidder_health": (self._market.bidders.keep_health, 5.0),
+            "notices": (self.notices, 1.0),
             "life": (self.life, 4.0),
             "recover": (self.take_over, 5.0),
             "forget": (self.forget, 3_600.0),
@@ -88,6 +95,10 @@ class Sweeps:
         if probes:
             await market.seal_conditions(probes, now, at_once=True)
         await market.seal_conditions(market.observations.known(), now)
+
+    async def notices(self) -> None:
+        """Tell bidders what they won, lost and were paid."""
+        await deliver_due(self._market)
 
     async def life(self) -> None:
         """Show that this node lives."""

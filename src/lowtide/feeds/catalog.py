@@ -6,14 +6,16 @@ The package is imported inside the functions: it takes a third of a second.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import ROUND_CEILING, Decimal
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from lowtide.feeds.lane_rules import LaneRule, matches, quotes_by_rule
 from lowtide.feeds.listing import DEFAULT_CONTEXT_WINDOW, Listing
 from lowtide.feeds.model_names import ModelNames
+from lowtide.market.dearest import dearest
 from lowtide.market.quote import Prices, PriceStep, Quote
+from lowtide.market.tariff import Tariff, expand
 from lowtide.values.errors import SetupError
 from lowtide.values.instants import DAY_US, instant, micros
 from lowtide.values.money import MAX_UNIT_PRICE_NANO, NANO
@@ -26,8 +28,10 @@ LANE_CONTEXTS: Mapping[str, Mapping[str, str]] = {
     "batch": {"processing": "batch"},
     "flex": {"service_tier": "flex"},
     "priority": {"service_tier": "priority"},
+    "spot": {"service_tier": "spot"},
 }
-"""The price context by which the catalog knows a lane."""
+"""The price context by which the catalog knows a lane; of "spot" it has no prices yet, only lane rules do."""
+_ANY_DAY = date(2000, 1, 1)
 _FIELDS = {
     "input": "input_mtok",
     "output": "output_mtok",
@@ -53,13 +57,17 @@ def catalog_listings(
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
     model_prefix: str = "",
+    strip_prefix: str = "",
     names: ModelNames | None = None,
     features: tuple[str, ...] = (),
+    lane_rules: Sequence[LaneRule] = (),
+    tariff: Tariff | None = None,
 ) -> list[Listing]:
-    """Every model of a provider on each lane that the catalog prices within `[start_us, end_us)`, µs UTC.
+    """Every model of a provider on each lane that is priced within `[start_us, end_us)`, µs UTC.
 
-    `include` and `exclude` are patterns of the catalog's model ids; `model_prefix` is put before the id
-    upstream.
+    `include` and `exclude` are patterns of the catalog's model ids; upstream `strip_prefix` is taken off the id and
+    `model_prefix` put before it. A lane that the catalog does not price has the price of `lane_rules`. A `tariff`
+    stands in place of the catalog's hours of the day, for the standard lane.
 
     Raises SetupError for a provider or lane that the catalog does not know.
     """
@@ -70,17 +78,24 @@ def catalog_listings(
     naming = names or ModelNames()
     found: list[Listing] = []
     for model in _provider(catalog_id).models:
-        if not _matches(model.id, include) or _matches(model.id, exclude):
+        if not matches(model.id, include) or matches(model.id, exclude):
             continue
         market_name = naming.market_name(model.id)
+        standard = lane_quotes(model, {}, start_us, end_us, sequence)
         for lane, context in _lanes_of(model, lanes):
-            quotes = lane_quotes(model, context, start_us, end_us, sequence)
+            if context:
+                quotes = lane_quotes(model, context, start_us, end_us, sequence)
+                quotes = quotes or quotes_by_rule(lane_rules, lane, model.id, standard)
+            elif tariff is not None and lane == "standard":
+                quotes = tariff_quotes(model, tariff, start_us, end_us, sequence)
+            else:
+                quotes = standard
             if quotes:
                 found.append(
                     Listing(
                         provider=catalog_id,
                         model=market_name,
-                        upstream_model=model_prefix + model.id,
+                        upstream_model=model_prefix + model.id.removeprefix(strip_prefix),
                         lane=lane,
                         quotes=quotes,
                         context_window=model.context_window or DEFAULT_CONTEXT_WINDOW,
@@ -116,6 +131,24 @@ def lane_quotes(
     return tuple(quotes)
 
 
+def tariff_quotes(
+    model: ModelInfo, tariff: Tariff, start_us: int, end_us: int, sequence: int
+) -> tuple[Quote, ...]:
+    """The quotes of a model whose seller's tariff stands in place of the catalog's hours.
+
+    The tariff's base is the dearest price that the catalog has on a day: its own hours would else count twice.
+    """
+    edges = sorted({start_us, *(at for at in _dates(model) if start_us < at < end_us)})
+    quotes: list[Quote] = []
+    for begin, end in zip(edges, [*edges[1:], end_us], strict=True):
+        midnight = begin - begin % DAY_US
+        of_day = [_prices(model.get_prices(instant(midnight + clock), {})) for clock in {0, *_clocks(model)}]
+        known = [prices for prices in of_day if prices is not None]
+        if len(known) == len(of_day):
+            quotes += expand(tariff, dearest(known), begin, end, sequence)
+    return tuple(quotes)
+
+
 def _provider(catalog_id: str) -> Provider:
     from genai_prices.data_snapshot import get_snapshot
 
@@ -127,10 +160,6 @@ def _provider(catalog_id: str) -> Provider:
         f"The catalog has no provider {catalog_id!r}. Set catalog to one of {known}, "
         "or leave it out and list the models with prices."
     )
-
-
-def _matches(model_id: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(model_id, pattern) for pattern in patterns)
 
 
 def _lanes_of(model: ModelInfo, lanes: Sequence[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -159,28 +188,40 @@ def _constraints(model: ModelInfo) -> Iterator[Any]:
     yield from (entry.constraint for entry in model.price_variants or () if entry.constraint is not None)
 
 
-def _edges(model: ModelInfo, start_us: int, end_us: int) -> Iterator[int]:
-    """Every instant in reach at which one of the model's constraints may switch."""
+def _dates(model: ModelInfo) -> list[int]:
+    """The UTC midnights at which a dated price of the model begins, µs."""
     from genai_prices.types import StartDateConstraint
 
-    for constraint in _constraints(model):
-        if isinstance(constraint, StartDateConstraint):
-            yield micros(datetime.combine(constraint.start_date, time(), UTC))
-            continue
-        for clock in (constraint.start_time, constraint.end_time):
-            aware = clock if clock.tzinfo is not None else clock.replace(tzinfo=UTC)
-            first = micros(datetime.combine(instant(start_us).date(), aware)) - DAY_US
-            yield from range(first, end_us + DAY_US, DAY_US)
+    return [
+        micros(datetime.combine(constraint.start_date, time(), UTC))
+        for constraint in _constraints(model)
+        if isinstance(constraint, StartDateConstraint)
+    ]
+
+
+def _clocks(model: ModelInfo) -> set[int]:
+    """The times of a UTC day at which a price of the model begins or ends, µs after midnight."""
+    from genai_prices.types import StartDateConstraint
+
+    return {
+        micros(datetime.combine(_ANY_DAY, clock if clock.tzinfo is not None else clock.replace(tzinfo=UTC)))
+        % DAY_US
+        for constraint in _constraints(model)
+        if not isinstance(constraint, StartDateConstraint)
+        for clock in (constraint.start_time, constraint.end_time)
+    }
+
+
+def _edges(model: ModelInfo, start_us: int, end_us: int) -> Iterator[int]:
+    """Every instant in reach at which one of the model's constraints may switch."""
+    yield from _dates(model)
+    midnight = start_us - start_us % DAY_US
+    for clock in _clocks(model):
+        yield from range(midnight + clock, end_us, DAY_US)
 
 
 def _changes_after(model: ModelInfo, end_us: int) -> bool:
-    from genai_prices.types import StartDateConstraint
-
-    return any(
-        not isinstance(constraint, StartDateConstraint)
-        or micros(datetime.combine(constraint.start_date, time(), UTC)) >= end_us
-        for constraint in _constraints(model)
-    )
+    return bool(_clocks(model)) or any(at >= end_us for at in _dates(model))
 
 
 def _prices(price: ModelPrice) -> Prices | None:

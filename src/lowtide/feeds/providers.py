@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lowtide.feeds.lane_rules import LaneRule
 from lowtide.market.offer import FEATURES, LANES, MODALITIES
 from lowtide.market.quote import Prices
-from lowtide.market.tariff import scaled
-from lowtide.market.tariff_table import prices_from_table
+from lowtide.market.tariff import Tariff, scaled
+from lowtide.market.tariff_table import multiplier_ppm, prices_from_table, tariff_from_table
 from lowtide.values.errors import BadValue, SetupError
 from lowtide.values.tables import Table, read_table
 
@@ -35,7 +36,8 @@ class ProviderConfig:
     """One file of `config/providers/`. `discount_ppm` is the negotiated fraction off every price.
 
     `catalog` is the provider's id in genai-prices, None where only `models` are sold; `include` and `exclude`
-    are patterns of catalog ids, and `model_prefix` stands before them upstream.
+    are patterns of catalog ids; upstream they lose `strip_prefix` and get `model_prefix`. `lane_rules` price lanes
+    that the catalog does not; `tariff` is the seller's clock, on the base of the catalog's or the models' prices.
     """
 
     name: str
@@ -54,12 +56,19 @@ class ProviderConfig:
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     model_prefix: str = ""
+    strip_prefix: str = ""
+    lane_rules: tuple[LaneRule, ...] = ()
+    tariff: Tariff | None = None
     models: tuple[ModelConfig, ...] = ()
 
 
 def load_providers(folder: Path) -> list[ProviderConfig]:
-    """The providers of a folder's `*.toml`, by file name. Raises SetupError naming file, field and mend."""
-    configs = [_provider(read_table(path)) for path in sorted(folder.glob("*.toml"))]
+    """The providers of a folder's `*.toml`, by file name. Raises SetupError naming file, field and mend.
+
+    Their tariffs stand beside that folder, in `tariffs/`.
+    """
+    tariffs = folder.parent / "tariffs"
+    configs = [_provider(read_table(path), tariffs) for path in sorted(folder.glob("*.toml"))]
     names = [config.name for config in configs]
     for name in names:
         if names.count(name) > 1:
@@ -94,8 +103,17 @@ def discounted(prices: Prices, discount_ppm: int) -> Prices:
     return scaled(prices, _PPM - discount_ppm) if discount_ppm else prices
 
 
-def _provider(table: Table) -> ProviderConfig:
-    table.only(*ProviderConfig.__dataclass_fields__.keys() - {"discount_ppm"}, "discount")
+def load_tariff(path: Path) -> Tariff:
+    """The tariff of a TOML file. Raises SetupError naming file and mend."""
+    try:
+        return tariff_from_table(read_table(path).values)
+    except BadValue as error:
+        raise SetupError(f"{path.parent.name}/{path.name}: {error.detail}") from None
+
+
+def _provider(table: Table, tariffs: Path) -> ProviderConfig:
+    own = ProviderConfig.__dataclass_fields__.keys() - {"discount_ppm", "lane_rules"}
+    table.only(*own, "discount", "lane_multipliers")
     config = ProviderConfig(
         name=table.text("name"),
         wire=table.choice("wire", WIRES),
@@ -113,6 +131,9 @@ def _provider(table: Table) -> ProviderConfig:
         include=table.texts("include", ("*",)),
         exclude=table.texts("exclude"),
         model_prefix=table.text("model_prefix", ""),
+        strip_prefix=table.text("strip_prefix", ""),
+        lane_rules=tuple(_lane_rule(entry) for entry in table.tables("lane_multipliers")),
+        tariff=_tariff(table, tariffs),
         models=tuple(_model(entry) for entry in table.tables("models")),
     )
     if config.base_url_env is None and not config.credential_env:
@@ -121,6 +142,29 @@ def _provider(table: Table) -> ProviderConfig:
             "credential_env, or that of its address in base_url_env."
         )
     return config
+
+
+def _lane_rule(table: Table) -> LaneRule:
+    table.only("lane", "multiplier", "models")
+    try:
+        share = multiplier_ppm(table.text("multiplier"), "The multiplier")
+    except BadValue as error:
+        raise SetupError(f"{table.place}: {error.detail}") from None
+    return LaneRule(table.choice("lane", LANES), share, table.texts("models", ("*",)))
+
+
+def _tariff(table: Table, folder: Path) -> Tariff | None:
+    name = table.text("tariff", "")
+    if not name:
+        return None
+    path = folder / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(one.stem for one in folder.glob("*.toml"))) or "none"
+        raise SetupError(
+            f"{table.place}: there is no {path.name} in {folder.name}/ for tariff {name!r}. "
+            f"Write one, or name one that is there: {known}."
+        )
+    return load_tariff(path)
 
 
 def _model(table: Table) -> ModelConfig:

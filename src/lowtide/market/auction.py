@@ -6,7 +6,7 @@ import numpy as np
 
 from lowtide.market.book import Book
 from lowtide.market.deferral.known import Deferral, wait_for_known_price
-from lowtide.market.eligibility import LossReason, Reasons, passes
+from lowtide.market.eligibility import LossReason, Reasons, passes, progress
 from lowtide.market.rules import RULES
 from lowtide.market.rules.payment import Standing
 from lowtide.market.spot import Inputs, RankedBid, Spot, clear
@@ -108,7 +108,7 @@ def _nobody(task: Task, spot: Spot) -> Decision:
         return Decision(UNFILLED, None, None, "posted", False, (), spot.reason, None, NO_OFFERS, None, spot)
     present = np.unique(spot.reason).tolist()
     waiting = [reason for reason in present if passes(reason, has_deadline=has_deadline)]
-    furthest = max(present)
+    furthest = max(present, key=progress)
     rows = np.flatnonzero(spot.reason == furthest)
     nearest = int(rows[np.argmin(spot.bids.expected[rows])])
     return Decision(
@@ -120,7 +120,7 @@ def _nobody(task: Task, spot: Spot) -> Decision:
         (),
         spot.reason,
         None,
-        LossReason(max(waiting) if waiting else furthest).code,
+        LossReason(max(waiting, key=progress) if waiting else furthest).code,
         nearest,
         spot,
     )

@@ -73,6 +73,7 @@ class Book:
         self._quality: KeptColumns[str, Row] = KeptColumns(2, _quality_values)
         self._barred: KeptColumns[Lists, Row] = KeptColumns(1, _barred_value)
         self._outside: KeptColumns[tuple[str, ...], Row] = KeptColumns(1, _outside_value)
+        self._on_lanes: KeptColumns[tuple[str, ...], Row] = KeptColumns(1, _on_lanes_value)
         self._prices: list[PriceColumns] = []
         """By the instant from which they hold."""
         self._last_prices: tuple[PriceColumns, frozenset[int]] | None = None
@@ -116,6 +117,7 @@ class Book:
             after._domains = self._domains | named
         after._quality = self._quality.carried(observed)
         after._barred, after._outside = self._barred.carried(listed), self._outside.carried(listed)
+        after._on_lanes = self._on_lanes.carried(listed)
         after._prices = list(self._prices)
         if priced:
             after._edges = self._edges.replaced({number: changes[number].quotes for number in priced})
@@ -207,6 +209,11 @@ class Book:
         outside: Bools = self._outside.get(regions, self.rows)[0] != 0
         return outside
 
+    def on_lanes(self, lanes: tuple[str, ...]) -> Bools:
+        """Rows whose offer is on one of the lanes."""
+        on_lanes: Bools = self._on_lanes.get(lanes, self.rows)[0] != 0
+        return on_lanes
+
     def remembered(self, key: Hashable, compute: Callable[[], T]) -> T:
         """What follows from this version and the key alone, computed once. At most 128 keys stay."""
         found: T | None = self._remembered.get(key)
@@ -244,6 +251,10 @@ def _barred_value(lists: Lists, row: Row) -> tuple[int, ...]:
 
 def _outside_value(regions: tuple[str, ...], row: Row) -> tuple[int, ...]:
     return (int(set(regions).isdisjoint(row.offer.regions)),)
+
+
+def _on_lanes_value(lanes: tuple[str, ...], row: Row) -> tuple[int, ...]:
+    return (int(row.offer.lane in lanes),)
 
 
 def admits(lists: Lists, offer: Offer) -> bool:

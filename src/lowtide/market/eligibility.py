@@ -75,6 +75,12 @@ PASSING_WITH_DEADLINE = PASSING | {LossReason.OVER_BUDGET, LossReason.BELOW_RESE
 """With a `complete_by`, prices may still come down in time."""
 
 
+def progress(reason: int) -> int:
+    """How far a bid with this reason came: its place in the order of the tests. Those of live bids come after the third."""
+    after_the_third = 10 * LossReason.QUOTE_QUARANTINED + reason - LossReason.BID_TIMEOUT + 1
+    return after_the_third if reason >= LossReason.BID_TIMEOUT else 10 * reason
+
+
 def passes(reason: int, *, has_deadline: bool) -> bool:
     """Whether the reason may pass with time for such a task."""
     return reason in (PASSING_WITH_DEADLINE if has_deadline else PASSING)
@@ -93,15 +99,21 @@ def completion_p99_ms(book: Book, bids: Bids) -> Ints:
 
 
 def reasons(
-    task: Task, book: Book, prices: PriceColumns, bids: Bids, as_of: int, refused: tuple[int, ...]
+    task: Task,
+    book: Book,
+    prices: PriceColumns,
+    bids: Bids,
+    as_of: int,
+    refused: tuple[int, ...] = (),
+    closed_lanes: tuple[str, ...] = (),
 ) -> Reasons:
     """The first failing reason of every row up to `over_budget`, 0 for bids still in.
 
     The reasons stand in the order of their numbers, so the first that fails is the least, in whatever order they are
-    tested. `refused` are rows whose reservation failed.
+    tested. `refused` are rows whose reservation failed; a lane that is closed is a feature that nobody can use.
     """
     limits, columns = task.constraints, book.columns
-    found = _of_type(task, book, prices, bids).copy()
+    found = _of_type(task, book, prices, bids, closed_lanes).copy()
     if refused:
         rows = list(refused)
         found[rows] = np.maximum(found[rows], _WEIGHTS[LossReason.NO_CAPACITY])
@@ -136,7 +148,9 @@ def _strike(found: Weights, fails: NDArray[np.bool_] | bool, reason: LossReason)
         np.maximum(found, weights, out=found)
 
 
-def _of_type(task: Task, book: Book, prices: PriceColumns, bids: Bids) -> Weights:
+def _of_type(
+    task: Task, book: Book, prices: PriceColumns, bids: Bids, closed_lanes: tuple[str, ...]
+) -> Weights:
     """The reasons that hold for every task of this kind, whatever its size, budget and deadline."""
     limits = task.constraints
     able = (
@@ -148,11 +162,12 @@ def _of_type(task: Task, book: Book, prices: PriceColumns, bids: Bids) -> Weight
         limits.zero_retention,
         limits.min_quality_ppm,
         limits.z_ppm,
+        closed_lanes,
     )
 
     def found() -> Weights:
         columns = book.columns
-        found = book.remembered(able, lambda: _of_needs(task, book, prices)).copy()
+        found = book.remembered(able, lambda: _of_needs(task, book, prices, closed_lanes)).copy()
         if task.max_output is not None and task.max_output > columns.least_max_output:
             _strike(found, task.max_output > columns.max_output, LossReason.OUTPUT_TOO_LONG)
         if limits.max_latency_ms is not None:
@@ -163,7 +178,7 @@ def _of_type(task: Task, book: Book, prices: PriceColumns, bids: Bids) -> Weight
     return book.remembered((able, task.usual_output, task.max_output, limits.max_latency_ms), found)
 
 
-def _of_needs(task: Task, book: Book, prices: PriceColumns) -> Weights:
+def _of_needs(task: Task, book: Book, prices: PriceColumns, closed_lanes: tuple[str, ...]) -> Weights:
     columns, limits, needs = book.columns, task.constraints, task.needs
     found = np.negative(prices.unready).view(np.uint8)
     if not task.lists.empty:
@@ -172,6 +187,8 @@ def _of_needs(task: Task, book: Book, prices: PriceColumns) -> Weights:
     features = sum(FEATURE_BIT[name] for name in needs.features)
     _strike(found, columns.lacks & modalities != 0, LossReason.MODALITY_MISSING)
     _strike(found, columns.lacks & features != 0, LossReason.FEATURE_MISSING)
+    if closed_lanes:
+        _strike(found, book.on_lanes(closed_lanes), LossReason.FEATURE_MISSING)
     if limits.regions is not None:
         _strike(found, book.outside(limits.regions), LossReason.REGION_NOT_ALLOWED)
     if limits.zero_retention:

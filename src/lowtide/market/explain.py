@@ -7,11 +7,12 @@ from lowtide.market.bid import input_tokens
 from lowtide.market.book import GENERAL, Book, quality_in
 from lowtide.market.columns import full
 from lowtide.market.deferral.known import Deferral, slot_after_latest_start
-from lowtide.market.eligibility import LossReason, answer_ms, completion_p99_ms
+from lowtide.market.eligibility import LossReason, answer_ms, completion_p99_ms, progress
+from lowtide.market.live import LiveBid
 from lowtide.market.offer import Offer
 from lowtide.market.quote import Prices
 from lowtide.market.reputation import lower_bound_ppm
-from lowtide.market.spot import best_rows
+from lowtide.market.spot import Inputs, best_rows
 from lowtide.market.task import Task
 from lowtide.values.instants import SECOND_US, rfc3339
 from lowtide.values.money import usd
@@ -30,7 +31,7 @@ class BidView:
     """One bid as reviewed. Money in nano-USD, quality in ppm, latency of the whole answer in ms.
 
     `rank` among the bids that were still in; `min_to_win_nano` the price at which the bid would have tied, None where
-    no price would have done.
+    no price would have done. `live` is what its bidder answered, None where nobody was asked for it.
     """
 
     row: int
@@ -50,11 +51,15 @@ class BidView:
     score_nano: int | None
     rank: int | None
     min_to_win_nano: int | None
+    live: LiveBid | None
 
 
-def bid_views(task: Task, book: Book, as_of: int, auction_key: bytes, decision: Decision) -> list[BidView]:
-    """Every bid of a decision: those still in by rank, then the others by how far they came."""
-    spot = decision.spot
+def bid_views(
+    task: Task, inputs: Inputs, as_of: int, auction_key: bytes, decision: Decision
+) -> list[BidView]:
+    """Every bid of a decision, at the prices bid: those still in by rank, then the others by how far they came."""
+    spot, book = decision.spot, decision.spot.book
+    live = {bid.row: bid for bid in inputs.live}
     ranked = best_rows(book, spot.reason, spot.score, auction_key, len(book))
     rank = {row: number + 1 for number, row in enumerate(ranked)}
     output = full(spot.bids.expected_output, len(book))
@@ -86,13 +91,14 @@ def bid_views(task: Task, book: Book, as_of: int, auction_key: bytes, decision: 
                 int(spot.score[number]) if priced else None,
                 rank.get(number),
                 min_to_win(task, decision, number) if priced else None,
+                live.get(number),
             )
         )
     views.sort(
         key=lambda view: (
             view.rank is None,
             view.rank or 0,
-            -int(spot.reason[view.row]),
+            -progress(int(spot.reason[view.row])),
             view.bid_nano or 0,
             view.row,
         )
@@ -124,7 +130,9 @@ def min_to_win(task: Task, decision: Decision, row: int) -> int | None:
     return price if price >= 0 else None
 
 
-def explanation(task: Task, book: Book, decision: Decision, as_of: int, auction_key: bytes) -> str:
+def explanation(
+    task: Task, book: Book, inputs: Inputs, decision: Decision, as_of: int, auction_key: bytes
+) -> str:
     """A few sentences that say why it ended so, as of the instant (µs) it was decided."""
     lost = _lost(decision)
     if decision.outcome == AWARDED and decision.winner is not None:
@@ -142,7 +150,7 @@ def explanation(task: Task, book: Book, decision: Decision, as_of: int, auction_
             text += ", the only bid that met every limit"
         if decision.price_nano != decision.winner.bid_nano:
             text += f"; it is paid ${usd(decision.price_nano or 0)} ({decision.rule})"
-        return text + "." + _could_not_wait(task, book, decision, as_of, auction_key) + lost
+        return text + "." + _could_not_wait(task, book, inputs, decision, as_of, auction_key) + lost
     if decision.outcome == HELD and decision.deferral is not None:
         return held_because(book, decision.deferral) + lost
     if decision.code == NO_OFFERS or decision.nearest is None:
@@ -155,9 +163,11 @@ def explanation(task: Task, book: Book, decision: Decision, as_of: int, auction_
     return f"No offer can serve this task: the nearest, {nearest}, lost on {decision.code}.{lost}"
 
 
-def _could_not_wait(task: Task, book: Book, decision: Decision, as_of: int, auction_key: bytes) -> str:
+def _could_not_wait(
+    task: Task, book: Book, inputs: Inputs, decision: Decision, as_of: int, auction_key: bytes
+) -> str:
     """Why a better price that is posted for before the deadline was not waited for."""
-    missed = slot_after_latest_start(task, book, as_of, auction_key, decision.spot)
+    missed = slot_after_latest_start(task, book, inputs, as_of, auction_key, decision.spot)
     if missed is None:
         return ""
     return (
@@ -208,8 +218,14 @@ def why_not(task: Task, book: Book, decision: Decision, view: BidView) -> str:
         "unpriced": "its input or output price is unknown: push a quote with both",
         "no_capacity": "it had no free place",
         "circuit_open": "it failed too often lately; it is probed again soon",
+        "bid_timeout": "its bidder gave no answer before the auction closed",
+        "bid_invalid": "its bidder's answer was no bid that can be taken",
+        "bid_above_quote": "its bidder asked more than the offer's standing quote",
+        "no_bid": "its bidder did not want to bid",
+        "not_asked": "its bidder failed too often lately and is left out for a while",
     }
-    text = f"{name} lost ({reason}): {texts.get(reason, 'it does not offer what the task needs')}."
+    said = f" ({view.live.said})" if view.live is not None and view.live.said else ""
+    text = f"{name} lost ({reason}): {texts.get(reason, 'it does not offer what the task needs')}{said}."
     if reason in ("outbid", "over_budget", "below_reserve", "lost_tie"):
         text += (
             f" A bid of ${usd(view.min_to_win_nano)} would have tied."

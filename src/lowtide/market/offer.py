@@ -81,7 +81,7 @@ class Conditions:
     first_token_p95_ms: int = 5_000
     us_per_token: int = 25_000
     completion_p99_ms: int = 0
-    """0 while fewer than 20 answers are known: then twice the p95 answer time stands in."""
+    """Until 20 answers are known what the lane promises (a batch's window), else 0: twice the p95 answer time."""
     token_ratio_ppm: int = 1_000_000
     verbosity_ppm: int = 1_000_000
     answers: int = 0

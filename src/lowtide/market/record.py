@@ -10,6 +10,7 @@ import numpy as np
 from lowtide.market.auction import CORE, Decision
 from lowtide.market.book import Book
 from lowtide.market.eligibility import LossReason
+from lowtide.market.live import live_from_values, live_values
 from lowtide.market.spot import Inputs
 from lowtide.market.task import Task, task_values
 from lowtide.values.canonical import canonical
@@ -51,11 +52,7 @@ def record_line(ids: AuctionIds, task: Task, book: Book, inputs: Inputs, decisio
         "rule": decision.rule,
         "settlement": "fixed",
         "task": task_values(task),
-        "inputs": {
-            "rule": inputs.rule,
-            "refused": list(inputs.refused),
-            "reference_cost": inputs.reference_cost_nano,
-        },
+        "inputs": inputs_values(inputs),
         "outcome": decision.outcome,
         "winner": None if decision.winner is None else book.rows[decision.winner.row].offer.id,
         "price": decision.price_nano,
@@ -79,3 +76,29 @@ def record_line(ids: AuctionIds, task: Task, book: Book, inputs: Inputs, decisio
         },
     }
     return canonical(record)
+
+
+def inputs_values(inputs: Inputs) -> dict[str, Any]:
+    """The JSON form of a decision's inputs; what was not known before it existed is left out where it is empty."""
+    values: dict[str, Any] = {
+        "rule": inputs.rule,
+        "refused": list(inputs.refused),
+        "reference_cost": inputs.reference_cost_nano,
+    }
+    if inputs.live:
+        values |= {"live": [live_values(bid) for bid in inputs.live], "closes_at": inputs.closes_at}
+    if inputs.closed_lanes:
+        values["closed_lanes"] = list(inputs.closed_lanes)
+    return values
+
+
+def inputs_from_values(values: dict[str, Any]) -> Inputs:
+    """The inputs of a record's JSON form."""
+    return Inputs(
+        values["rule"],
+        tuple(values["refused"]),
+        values["reference_cost"],
+        tuple(live_from_values(bid) for bid in values.get("live", ())),
+        values.get("closes_at"),
+        tuple(values.get("closed_lanes", ())),
+    )

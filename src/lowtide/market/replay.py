@@ -7,7 +7,7 @@ import orjson
 
 from lowtide.market.auction import CORE, Decision, decide
 from lowtide.market.book import Book
-from lowtide.market.record import AuctionIds, auction_key, record_line
+from lowtide.market.record import AuctionIds, auction_key, inputs_from_values, record_line
 from lowtide.market.spot import Inputs
 from lowtide.market.task import Task, task_from_values
 
@@ -33,8 +33,7 @@ def replay(line: bytes, book: Book, epoch_seed: bytes) -> Replayed:
     stored = orjson.loads(line)
     ids = AuctionIds(stored["id"], stored["task_id"], stored["as_of"], stored["kind"])
     task = task_from_values(stored["task_id"], stored["task"])
-    given = stored["inputs"]
-    inputs = Inputs(given["rule"], tuple(given["refused"]), given["reference_cost"])
+    inputs = inputs_from_values(stored["inputs"])
     key = auction_key(epoch_seed, ids.id)
     decision = decide(task, book, inputs, ids.as_of, key)
     again = record_line(ids, task, book, inputs, decision)

@@ -8,6 +8,7 @@ from lowtide.market.bid import Bids, bids
 from lowtide.market.book import Book
 from lowtide.market.columns import Ints, PriceColumns
 from lowtide.market.eligibility import LossReason, Reasons, reasons
+from lowtide.market.live import LiveBid, with_bids
 from lowtide.market.scoring import reserve, scores
 from lowtide.market.task import Task
 
@@ -19,12 +20,16 @@ class Inputs:
     """What a decision rests on besides task and book. Absent means the behaviour before it existed.
 
     `rule` is how winners that settle through us are paid; `refused` are rows whose reservation failed;
-    `reference_cost_nano` is the task type's trailing median price, 0 until 20 are known.
+    `reference_cost_nano` is the task type's trailing median price, 0 until 20 are known. `live` is what bidders answered,
+    `closes_at` (µs) the instant from which on an answer is too late. Offers on `closed_lanes` cannot be called.
     """
 
     rule: str = "posted"
     refused: tuple[int, ...] = ()
     reference_cost_nano: int = 0
+    live: tuple[LiveBid, ...] = ()
+    closes_at: int | None = None
+    closed_lanes: tuple[str, ...] = ()
 
 
 class RankedBid(NamedTuple):
@@ -37,7 +42,10 @@ class RankedBid(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """The state of one auction before it is decided. `reason` is 0 for bids still in."""
+    """The state of one auction before it is decided. `reason` is 0 for bids still in.
+
+    `book` is what it was decided on: the version itself, or where bidders were asked, that with their bids in it.
+    """
 
     prices: PriceColumns
     bids: Bids
@@ -45,13 +53,20 @@ class Spot(NamedTuple):
     score: Ints
     reserve_nano: int | None
     top: tuple[RankedBid, ...]
+    book: Book
 
 
 def clear(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes) -> Spot:
     """Cost, judge, score and rank every bid for a task at an instant (µs)."""
+    failed: dict[int, LossReason] = {}
+    if inputs.live:
+        book, failed = with_bids(task.domain, book, inputs.live, inputs.closes_at, as_of)
     prices = book.prices_at(as_of)
     costs = bids(task, book, prices)
-    reason = reasons(task, book, prices, costs, as_of, inputs.refused)
+    reason = reasons(task, book, prices, costs, as_of, inputs.refused, inputs.closed_lanes)
+    for row, code in failed.items():
+        if reason[row] == 0 or reason[row] > LossReason.QUOTE_QUARANTINED:
+            reason[row] = code
     score = scores(task, book, costs, inputs.reference_cost_nano)
     least = reserve(task, book, score, reason)
     if least is not None:
@@ -59,7 +74,7 @@ def clear(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes
     rows = best_rows(book, reason, score, auction_key, TOP)
     columns = map(score.item, rows), map(costs.expected.item, rows), costs.worst_of_rows(rows)
     top = tuple(map(RankedBid, rows, *columns))
-    return Spot(prices, costs, reason, score, least, top)
+    return Spot(prices, costs, reason, score, least, top, book)
 
 
 def best_rows(book: Book, reason: Reasons, score: Ints, auction_key: bytes, count: int) -> list[int]:

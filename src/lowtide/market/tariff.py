@@ -1,23 +1,31 @@
-"""Tariffs: a seller's clock schedule in its own zone, expanded to quotes in UTC.
+"""Tariffs: a seller's clock schedules in its own zone, expanded to quotes in UTC.
 
 A window belongs to the day on which it starts, on the seller's clock; whether an instant lies in it is read
 off that clock. So a window in the hour that spring skips has no length, and one in the hour that autumn
 repeats has it twice.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date
+from itertools import pairwise
 
+from lowtide.market.dearest import dearest
+from lowtide.market.offer import Capacity
 from lowtide.market.quote import Prices, Quote
-from lowtide.values.instants import HOUR_US, instant, micros
+from lowtide.market.wall_clock import even_stretches, local_us
+from lowtide.values.errors import BadValue
+from lowtide.values.instants import DAY_US, MINUTE_US, SECOND_US, rfc3339
 from lowtide.values.money import ceil_div
 
 SUNDAY = 6
 EVERY_DAY = frozenset(range(7))
 DAY_MINUTES = 24 * 60
+BILLED = ("start", "completion")
+LONGEST_CALL_US = 600 * SECOND_US
 _PPM = 1_000_000
+_1970 = date(1970, 1, 1).toordinal()
+_THURSDAY = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +33,7 @@ class Window:
     """A stretch of the local day, `[start, end)` in minutes, and the weekdays (0 = Monday) it starts on.
 
     An end before the start lies on the next day; an end equal to the start is a whole day. Exactly one of
-    `multiplier_ppm` (of the base prices) and `prices` says what it costs.
+    `multiplier_ppm` (of the base prices) and `prices` says what it costs; `capacity` is what is sold then.
     """
 
     start: int
@@ -33,6 +41,7 @@ class Window:
     weekdays: frozenset[int] = EVERY_DAY
     multiplier_ppm: int | None = None
     prices: Prices | None = None
+    capacity: Capacity | None = None
 
     def __post_init__(self) -> None:
         if (self.multiplier_ppm is None) == (self.prices is None):
@@ -48,42 +57,82 @@ class Window:
             minute < self.end and yesterday in self.weekdays
         )
 
+    def cost(self, base: Prices) -> Prices:
+        """What it costs, given the base prices."""
+        return self.prices if self.prices is not None else scaled(base, self.multiplier_ppm or 0)
+
 
 @dataclass(frozen=True, slots=True)
-class Tariff:
-    """Windows in an IANA zone; the first that contains an instant sets its price, else the base prices hold.
+class Schedule:
+    """The windows that hold from `effective_from` to `effective_until` (µs UTC; None is without end).
 
-    A date among `holidays` (on the zone's calendar) counts as a Sunday. Before `effective_from` and from
-    `effective_until` on (µs UTC) the base prices hold.
+    The first window that contains an instant counts. A date among `holidays` (on the zone's calendar) counts as a
+    Sunday. Where `zone` or `holidays` is None, the tariff's hold.
     """
 
-    zone: str
     windows: tuple[Window, ...]
-    holidays: frozenset[date] = frozenset()
+    zone: str | None = None
+    holidays: frozenset[date] | None = None
     effective_from: int | None = None
     effective_until: int | None = None
 
-    def weekday(self, day: date) -> int:
-        """The weekday that a local date counts as, 0 = Monday."""
-        return SUNDAY if day in self.holidays else day.weekday()
+    def covers(self, at: int) -> bool:
+        """Whether it is in effect at an instant (µs UTC)."""
+        return (self.effective_from is None or self.effective_from <= at) and (
+            self.effective_until is None or at < self.effective_until
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """One schedule in an IANA zone, or several that follow each other; where none is in effect the base prices hold.
+
+    `billed` says what a call that crosses a boundary costs: the price at its "start", or that at its "completion".
+    The latter is quoted as the dearest price that a call of up to `longest_call_us` may meet, so that a bid is never
+    below what the seller may charge. Raises BadValue (`bad_tariff`) where schedules overlap.
+    """
+
+    zone: str
+    windows: tuple[Window, ...] = ()
+    holidays: frozenset[date] = frozenset()
+    effective_from: int | None = None
+    effective_until: int | None = None
+    schedules: tuple[Schedule, ...] = ()
+    billed: str = "start"
+    longest_call_us: int = LONGEST_CALL_US
+
+    def __post_init__(self) -> None:
+        if self.windows and self.schedules:
+            raise ValueError("a tariff has either windows or schedules")
+        if self.billed not in BILLED:
+            raise ValueError("a call is billed by its start or its completion")
+        _refuse_overlaps(self.schedules)
+
+    @property
+    def reach_us(self) -> int:
+        """How far ahead of a call's start a price still counts for it, µs."""
+        return self.longest_call_us if self.billed == "completion" else 0
+
+    def timeline(self) -> list[Schedule]:
+        """The schedules in order of time."""
+        own = Schedule(self.windows, None, None, self.effective_from, self.effective_until)
+        return sorted(self.schedules or (own,), key=_since)
 
     def window_at(self, at: int) -> Window | None:
         """The window in force at an instant (µs UTC), or None where the base prices hold."""
-        if self.effective_from is not None and at < self.effective_from:
+        schedule = next((one for one in self.timeline() if one.covers(at)), None)
+        if schedule is None:
             return None
-        if self.effective_until is not None and at >= self.effective_until:
-            return None
-        local = instant(at).astimezone(ZoneInfo(self.zone))
-        minute, day = local.hour * 60 + local.minute, local.date()
-        today, yesterday = self.weekday(day), self.weekday(day - timedelta(days=1))
-        return next((window for window in self.windows if window.contains(minute, today, yesterday)), None)
+        day, time = divmod(local_us(schedule.zone or self.zone, at), DAY_US)
+        holidays = self.holidays if schedule.holidays is None else schedule.holidays
+        today, yesterday = _weekday(day, holidays), _weekday(day - 1, holidays)
+        minute = time // MINUTE_US
+        return next((one for one in schedule.windows if one.contains(minute, today, yesterday)), None)
 
     def prices_at(self, base: Prices, at: int) -> Prices:
-        """What an instant (µs UTC) costs under this tariff."""
+        """The price of an instant (µs UTC), past or future: a call's start, or its completion where that is billed."""
         window = self.window_at(at)
-        if window is None:
-            return base
-        return window.prices if window.prices is not None else scaled(base, window.multiplier_ppm or 0)
+        return base if window is None else window.cost(base)
 
 
 def scaled(prices: Prices, multiplier_ppm: int) -> Prices:
@@ -116,47 +165,121 @@ def expand(tariff: Tariff, base: Prices, start_us: int, end_us: int, sequence: i
     """Quotes that cover `[start_us, end_us)` (µs UTC) exactly, in order, equal neighbours made one."""
     if end_us <= start_us:
         return ()
-    edges = {edge for edge in _edges(tariff, start_us, end_us) if start_us < edge < end_us}
-    quotes: list[Quote] = []
-    begin, current = start_us, tariff.prices_at(base, start_us)
-    for edge in sorted(edges):
-        prices = tariff.prices_at(base, edge)
-        if prices != current:
-            quotes.append(Quote(current, begin, edge, sequence))
-            begin, current = edge, prices
-    quotes.append(Quote(current, begin, end_us, sequence))
-    return tuple(quotes)
+    terms = _terms(tariff, base, start_us, end_us + tariff.reach_us)
+    if tariff.reach_us:
+        terms = _ahead(list(_joined(terms)), tariff.reach_us, start_us, end_us)
+    found = list(_joined(terms))
+    ends = [at for at, _ in found[1:]] + [end_us]
+    return tuple(
+        Quote(prices, begin, end, sequence, capacity=capacity)
+        for (begin, (prices, capacity)), end in zip(found, ends, strict=True)
+    )
 
 
-def _edges(tariff: Tariff, start_us: int, end_us: int) -> Iterator[int]:
-    """Every instant at which another window may come into force."""
-    zone = ZoneInfo(tariff.zone)
-    yield from (edge for edge in (tariff.effective_from, tariff.effective_until) if edge is not None)
-    yield from _clock_changes(zone, start_us, end_us)
-    minutes = {0} | {minute for window in tariff.windows for minute in (window.start, window.end)}
-    day = instant(start_us).astimezone(zone).date() - timedelta(days=1)
-    last = instant(end_us).astimezone(zone).date() + timedelta(days=1)
-    while day <= last:
-        for minute in minutes:
-            wall = datetime.combine(day, time(minute // 60, minute % 60), zone)
-            yield micros(wall.replace(fold=0).astimezone(UTC))
-            yield micros(wall.replace(fold=1).astimezone(UTC))
-        day += timedelta(days=1)
+_Terms = tuple[Prices, Capacity | None]
 
 
-def _clock_changes(zone: ZoneInfo, start_us: int, end_us: int) -> Iterator[int]:
-    """The instants in the range at which the zone's offset changes, to the microsecond."""
+def _terms(tariff: Tariff, base: Prices, start: int, end: int) -> Iterator[tuple[int, _Terms]]:
+    """What holds from which instant on; of several at one instant the last counts."""
+    plain: _Terms = (base, None)
+    at = start
+    for schedule in tariff.timeline():
+        first = max(at, start if schedule.effective_from is None else schedule.effective_from)
+        last = end if schedule.effective_until is None else min(end, schedule.effective_until)
+        if first >= last:
+            continue
+        if at < first:
+            yield at, plain
+        costs: dict[int | None, _Terms] = {
+            number: (window.cost(base), window.capacity) for number, window in enumerate(schedule.windows)
+        }
+        for moment, number in _changes(tariff, schedule, first, last):
+            yield moment, costs.get(number, plain)
+        at = last
+    if at < end:
+        yield at, plain
 
-    def offset(at: int) -> timedelta | None:
-        return instant(at).astimezone(zone).utcoffset()
 
-    before = start_us
-    while before < end_us:
-        after = min(before + 12 * HOUR_US, end_us)
-        if offset(before) != offset(after):
-            low, high = before, after
-            while high - low > 1:
-                middle = (low + high) // 2
-                low, high = (middle, high) if offset(middle) == offset(low) else (low, middle)
-            yield high
-        before = after
+def _changes(tariff: Tariff, schedule: Schedule, start: int, end: int) -> Iterator[tuple[int, int | None]]:
+    """From which instant on which window of the schedule holds, by its place."""
+    holidays = tariff.holidays if schedule.holidays is None else schedule.holidays
+    plans: dict[tuple[int, int], list[tuple[int, int | None]]] = {}
+    for begin, until, offset in even_stretches(schedule.zone or tariff.zone, start, end):
+        first = (begin + offset) // DAY_US
+        yesterday = _weekday(first - 1, holidays)
+        for day in range(first, (until - 1 + offset) // DAY_US + 1):
+            today = _weekday(day, holidays)
+            plan = plans.get((today, yesterday))
+            if plan is None:
+                plan = plans[today, yesterday] = _plan(schedule.windows, today, yesterday)
+            midnight, yesterday = day * DAY_US - offset, today
+            for time, number in plan:
+                if midnight + time < until:
+                    yield max(begin, midnight + time), number
+
+
+def _plan(windows: tuple[Window, ...], today: int, yesterday: int) -> list[tuple[int, int | None]]:
+    """From which time of a day on (µs of its clock) which window holds."""
+    edges = sorted({0, *(minute for window in windows for minute in (window.start, window.end))})
+    return [
+        (
+            edge * MINUTE_US,
+            next((n for n, one in enumerate(windows) if one.contains(edge, today, yesterday)), None),
+        )
+        for edge in edges
+    ]
+
+
+def _ahead(terms: list[tuple[int, _Terms]], reach: int, start: int, end: int) -> Iterator[tuple[int, _Terms]]:
+    """The same terms, each at the dearest price from its instant to `reach` later."""
+    starts = [at for at, _ in terms]
+    edges = {
+        start,
+        *(at for at in starts if at < end),
+        *(at - reach for at in starts if start < at - reach < end),
+    }
+    here = there = 0
+    for at in sorted(edges):
+        while here + 1 < len(starts) and starts[here + 1] <= at:
+            here += 1
+        while there + 1 < len(starts) and starts[there + 1] <= at + reach:
+            there += 1
+        met = dearest(prices for _, (prices, _) in terms[here : there + 1])
+        yield at, (met, terms[here][1][1])
+
+
+def _joined(terms: Iterable[tuple[int, _Terms]]) -> Iterator[tuple[int, _Terms]]:
+    """Without what holds for no time, and without changes that change nothing."""
+    before: _Terms | None = None
+    waiting: tuple[int, _Terms] | None = None
+    for at, term in terms:
+        if waiting is not None and waiting[0] < at and waiting[1] != before:
+            yield waiting
+            before = waiting[1]
+        waiting = (at, term)
+    if waiting is not None and waiting[1] != before:
+        yield waiting
+
+
+def _weekday(day: int, holidays: frozenset[date]) -> int:
+    """The weekday that a day (number since 1970) counts as, 0 = Monday."""
+    if holidays and 0 < day + _1970 <= date.max.toordinal() and date.fromordinal(day + _1970) in holidays:
+        return SUNDAY
+    return (day + _THURSDAY) % 7
+
+
+def _since(schedule: Schedule) -> tuple[bool, int]:
+    return (schedule.effective_from is not None, schedule.effective_from or 0)
+
+
+def _refuse_overlaps(schedules: tuple[Schedule, ...]) -> None:
+    numbered = sorted(enumerate(schedules, start=1), key=lambda one: _since(one[1]))
+    for (first, earlier), (second, later) in pairwise(numbered):
+        since, until = later.effective_from, earlier.effective_until
+        if since is None or until is None or until > since:
+            shown = "all time" if since is None else rfc3339(since)
+            raise BadValue(
+                "bad_tariff",
+                f"Schedules {first} and {second} are both in effect at {shown}. End each (effective_until) where the "
+                "next begins (effective_from).",
+            )

@@ -58,6 +58,22 @@ async def list_feeds(
     return await rows.fetch(conn, query, Feed)
 
 
+async def live_feeds(conn: AsyncConnection) -> list[tuple[Feed, str]]:
+    """Live feeds that stand with their providers' names, the one registered first leading."""
+    query = (
+        select(_FEEDS, _PROVIDERS.c.name.label("provider_name"))
+        .join(_PROVIDERS, _PROVIDERS.c.id == _FEEDS.c.provider_id)
+        .where(_FEEDS.c.kind == "live", _FEEDS.c.closed_at.is_(None))
+        .order_by(_FEEDS.c.id)
+    )
+    found = []
+    for row in (await conn.execute(query)).mappings():
+        values = dict(row)
+        name = values.pop("provider_name")
+        found.append((Feed(**values), name))
+    return found
+
+
 async def due_feeds(conn: AsyncConnection, now_us: int, limit: int = 50) -> list[Feed]:
     """Feeds whose next run is due, the longest due first."""
     query = (

@@ -95,6 +95,12 @@ async def held(conn: AsyncConnection, after: str, limit: int) -> list[TaskRow]:
     return await rows.fetch(conn, query.with_for_update(skip_locked=True), TaskRow)
 
 
+async def waiting_among(conn: AsyncConnection, ids: Collection[str]) -> list[TaskRow]:
+    """Claim those of some tasks that are still held or queued, the oldest first."""
+    query = select(_TASKS).where(_TASKS.c.id.in_(ids), or_(IS_HELD, IS_QUEUED)).order_by(_TASKS.c.id)
+    return await rows.fetch(conn, query.with_for_update(skip_locked=True), TaskRow)
+
+
 async def leased_by_dead(conn: AsyncConnection, live_owners: Collection[str], limit: int) -> list[TaskRow]:
     """Claim assigned and running tasks that no live node holds."""
     orphaned = or_(_TASKS.c.lease_owner.is_(None), _TASKS.c.lease_owner.not_in(live_owners))

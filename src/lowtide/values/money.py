@@ -10,6 +10,8 @@ _ONE_NANO = Decimal("1e-9")
 MTOK = 1_000_000
 MAX_UNIT_PRICE_NANO = 1_000 * NANO
 """The dearest unit price taken: $1,000 per million tokens (MARKET.md section 2)."""
+LEAST_UNIT_PRICE_NANO = NANO // 10_000
+"""Below $0.0001 per million tokens, and not 0, a price is one per token that was sent as one per million."""
 MAX_TASK_NANO = 1_000 * NANO
 MAX_TOKENS = 2**21
 
@@ -47,3 +49,12 @@ def usd(amount_nano: int) -> str:
 def ceil_div(numerator: int, denominator: int) -> int:
     """The quotient rounded up."""
     return -(-numerator // denominator)
+
+
+def looks_per_token(usd: str | int | Decimal) -> bool:
+    """Whether a price per million tokens is so small that it must be one per token; False for what is no number."""
+    try:
+        amount = Decimal(usd)
+    except InvalidOperation:
+        return False
+    return amount.is_finite() and 0 < amount < Decimal(LEAST_UNIT_PRICE_NANO) / NANO

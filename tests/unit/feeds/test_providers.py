@@ -31,7 +31,7 @@ def test_every_shipped_provider_reads_and_bears_its_files_name():
     assert {config.name for config in load_providers(SHIPPED)} == {
         path.stem for path in SHIPPED.glob("*.toml")
     }
-    assert len(load_providers(SHIPPED)) == 14
+    assert len(load_providers(SHIPPED)) == 15
 
 
 @pytest.mark.parametrize("config", [c for c in load_providers(SHIPPED) if c.catalog], ids=lambda c: c.name)
@@ -45,6 +45,9 @@ def test_every_shipped_catalog_provider_sells_priced_models(config):
         include=config.include,
         exclude=config.exclude,
         model_prefix=config.model_prefix,
+        strip_prefix=config.strip_prefix,
+        lane_rules=config.lane_rules,
+        tariff=config.tariff,
     )
     assert sum(one.priced for one in listings) >= 3
     assert all(one.upstream_model.startswith(config.model_prefix) for one in listings)
@@ -66,13 +69,15 @@ def test_no_shipped_provider_is_live_in_an_empty_environment():
     assert not [config.name for config in load_providers(SHIPPED) if live(config, {})]
 
 
-@pytest.mark.parametrize("name", ["litellm", "vllm", "ollama", "llamacpp"])
-def test_the_commented_example_of_a_local_server_reads_once_uncommented(name, tmp_path):
+@pytest.mark.parametrize("name", ["litellm", "vllm", "ollama", "llamacpp", "qwen"])
+def test_the_commented_examples_of_models_read_once_uncommented(name, tmp_path):
     text = (SHIPPED / f"{name}.toml").read_text()
-    head, example = text.split("# [[models]]")
-    example = "\n".join(line.removeprefix("# ") for line in example.splitlines())
-    config = load(tmp_path, f"{head}[[models]]{example}")
-    assert config.models[0].prices.known
+    head, examples = text.split("# [[models]]", 1)
+    lines = [line.removeprefix("# ") for line in examples.splitlines()]
+    example = "\n".join(line for line in lines if line.startswith("[") or " = " in line)
+    config = load(tmp_path, f"{head}[[models]]\n{example}")
+    assert all(model.prices.known for model in config.models)
+    assert config.models[-1].lane == ("spot" if name == "vllm" else "standard")
     assert tomllib.loads(text).get("models") is None
 
 

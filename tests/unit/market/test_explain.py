@@ -8,7 +8,8 @@ SECOND, HOUR = 1_000_000, 3_600_000_000
 
 
 def told(wanted, market):
-    return explanation(wanted, market, decide(wanted, market).decision, NOW, KEY)
+    result = decide(wanted, market)
+    return explanation(wanted, market, result.inputs, result.decision, NOW, KEY)
 
 
 def test_a_cheaper_price_that_comes_too_late_to_be_safe_is_named_with_the_latest_start():

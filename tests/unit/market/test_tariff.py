@@ -1,24 +1,23 @@
 """Tariffs: clock schedules in a seller's zone, as UTC quotes (MARKET.md E10)."""
 
 import itertools
-import tomllib
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lowtide.market.offer import Capacity
 from lowtide.market.quote import Prices, PriceStep, effective_quote
-from lowtide.market.tariff import EVERY_DAY, Tariff, Window, expand, scaled
-from lowtide.market.tariff_table import tariff_from_table
+from lowtide.market.tariff import Schedule, Tariff, Window, expand, scaled
 from lowtide.values.errors import BadValue
 from lowtide.values.instants import DAY_US, HOUR_US, MINUTE_US, instant, micros
 
 BASE = Prices(input=1_000, output=2_000)
 CHEAP = Prices(input=10, output=20)
-TARIFFS = Path(__file__).parents[3] / "config" / "tariffs"
+FREE = Prices(input=0, output=0)
 SPRING, AUTUMN = date(2026, 3, 29), date(2026, 10, 25)
 
 
@@ -86,6 +85,37 @@ def test_a_holiday_counts_as_a_sunday():
     start, end = at("2026-11-25"), at("2026-11-26")
     assert cheap_time(workdays, start, end) == 0
     assert cheap_time(sundays, start, end) == DAY_US
+
+
+def test_the_night_after_a_holiday_is_still_the_holidays_and_the_night_before_is_not():
+    nights = Tariff(
+        "Asia/Shanghai",
+        (Window(22 * 60, 6 * 60, frozenset(range(5)), prices=CHEAP),),
+        frozenset({date(2026, 10, 1)}),
+    )
+    # Shanghai is eight hours ahead: 22:00 there is 14:00 UTC, 06:00 is 22:00 UTC the day before.
+    for start in (
+        "2026-09-30",
+        "2026-09-30T15:00",
+        "2026-09-30T23:00",
+        "2026-10-01T15:00",
+        "2026-10-01T20:00",
+    ):
+        quotes = expand(nights, BASE, at(start), at("2026-10-03"), 1)
+        cheap = [(q.valid_from, q.valid_until) for q in quotes if q.prices == CHEAP]
+        assert [span for span in cheap if span[0] > at("2026-09-30T16:00")] == [
+            (at("2026-10-02T14:00"), at("2026-10-02T22:00"))
+        ]
+    assert nights.prices_at(BASE, at("2026-09-30T21:59")) == CHEAP
+    assert nights.prices_at(BASE, at("2026-10-01T21:59")) == BASE
+
+
+def test_the_weekday_is_the_sellers_not_utcs():
+    fridays = Tariff("Asia/Shanghai", (Window(0, 0, frozenset({4}), prices=CHEAP),))
+    cheap = [q for q in expand(fridays, BASE, at("2026-11-23"), at("2026-11-30"), 1) if q.prices == CHEAP]
+    assert [(q.valid_from, q.valid_until) for q in cheap] == [
+        (at("2026-11-26T16:00"), at("2026-11-27T16:00"))
+    ]
 
 
 def test_outside_its_effective_time_the_base_prices_hold():
@@ -161,106 +191,43 @@ def test_expanding_tiles_the_range_and_agrees_with_the_sellers_clock_minute_by_m
         )
 
 
-def shipped(name: str) -> Tariff:
-    return tariff_from_table(tomllib.loads((TARIFFS / name).read_text()))
+OLD = Schedule((Window(60, 120, prices=CHEAP),), effective_until=at("2026-08-23"))
+NEW = Schedule((Window(60, 180, prices=FREE),), effective_from=at("2026-09-01"), zone="Europe/Berlin")
 
 
-def test_the_shipped_deepseek_tariff_has_peaks_on_workdays_only_and_half_price_otherwise():
-    quotes = expand(shipped("deepseek.toml"), BASE, at("2026-11-23"), at("2026-11-30"), 1)
-    peaks = [(instant(q.valid_from), instant(q.valid_until)) for q in quotes if q.prices == BASE]
-    assert len(peaks) == 10
-    assert {(a.hour, b.hour) for a, b in peaks} == {(1, 4), (6, 10)}
-    assert {q.prices for q in quotes} == {BASE, scaled(BASE, 500_000)}
+def test_an_old_call_is_priced_by_the_schedule_of_its_day():
+    tariff = Tariff("UTC", schedules=(NEW, OLD))
+    assert tariff.prices_at(BASE, at("2026-08-22T01:30")) == CHEAP
+    assert tariff.prices_at(BASE, at("2026-08-25T01:30")) == BASE
+    assert tariff.prices_at(BASE, at("2026-09-02T00:30")) == FREE
+    assert tariff.prices_at(BASE, at("2026-08-31T23:30")) == BASE
+    assert tariff.prices_at(BASE, at("2026-09-01T23:30")) == FREE
 
 
-def test_the_shipped_night_and_weekend_tariffs_read_and_save_what_they_say():
-    night = expand(shipped("night.toml"), BASE, at("2026-11-25T12:00"), at("2026-11-26T12:00"), 1)
-    assert [(q.valid_from, q.valid_until) for q in night if q.prices.input == 450] == [
-        (at("2026-11-25T21:00"), at("2026-11-26T05:00"))
-    ]
-    weekend = expand(shipped("weekend.toml"), BASE, at("2026-11-25"), at("2026-12-02"), 1)
-    assert [(q.valid_from, q.valid_until) for q in weekend if q.prices.input == 600] == [
-        (at("2026-11-27T23:00"), at("2026-11-29T23:00"))
-    ]
+def test_schedules_that_are_in_effect_at_once_are_refused():
+    with pytest.raises(
+        BadValue, match="Schedules 2 and 1 are both in effect at 2026-08-22T00:00:00Z"
+    ) as refused:
+        Tariff("UTC", schedules=(replace(NEW, effective_from=at("2026-08-22")), OLD))
+    assert refused.value.code == "bad_tariff"
 
 
-def test_a_table_reads_days_prices_and_times():
-    tariff = tariff_from_table(
-        {
-            "zone": "Asia/Shanghai",
-            "holidays": ["2026-10-01"],
-            "effective_from": "2026-11-01",
-            "effective_until": "2026-12-01T00:00:00Z",
-            "windows": [
-                {
-                    "days": ["sat-mon", "wed"],
-                    "start": "23:30",
-                    "end": "01:00",
-                    "prices": {"input_per_mtok": "0.30", "output_per_mtok": "1.20", "per_request": "0.001"},
-                }
-            ],
-        }
+def test_a_call_that_ends_beyond_a_boundary_is_quoted_at_the_price_it_may_meet_there():
+    night = Tariff(
+        "UTC", (Window(60, 120, prices=CHEAP),), billed="completion", longest_call_us=10 * MINUTE_US
     )
-    assert tariff.windows == (
-        Window(
-            1410,
-            60,
-            frozenset({0, 2, 5, 6}),
-            prices=Prices(300_000_000, 1_200_000_000, per_request=1_000_000),
-        ),
-    )
-    assert tariff.effective_from == at("2026-10-31T16:00")
-    assert tariff.effective_until == at("2026-12-01")
-    assert tariff.holidays == {date(2026, 10, 1)}
+    quotes = expand(night, BASE, at("2026-11-25"), at("2026-11-26"), 1)
+    cheap = [(q.valid_from, q.valid_until) for q in quotes if q.prices == CHEAP]
+    assert cheap == [(at("2026-11-25T01:00"), at("2026-11-25T01:50"))]
+    by_start = replace(night, billed="start")
+    cheap = [q for q in expand(by_start, BASE, at("2026-11-25"), at("2026-11-26"), 1) if q.prices == CHEAP]
+    assert [(q.valid_from, q.valid_until) for q in cheap] == [
+        (at("2026-11-25T01:00"), at("2026-11-25T02:00"))
+    ]
 
 
-def test_a_window_without_days_holds_every_day():
-    table = {"zone": "UTC", "windows": [{"start": "01:00", "end": "02:00", "multiplier": "0.45"}]}
-    assert tariff_from_table(table).windows == (Window(60, 120, EVERY_DAY, multiplier_ppm=450_000),)
-
-
-WINDOW = {"start": "01:00", "end": "02:00", "multiplier": "0.5"}
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        ({"zone": "Mars/Olympus", "windows": [WINDOW]}, "no IANA time zone"),
-        ({"windows": [WINDOW]}, "no IANA time zone"),
-        ({"zone": "UTC"}, "at least one window"),
-        ({"zone": "UTC", "windows": [WINDOW], "colour": 1}, "no field 'colour'"),
-        ({"zone": "UTC", "windows": [WINDOW | {"start": "25:00"}]}, "start of window 1"),
-        ({"zone": "UTC", "windows": [WINDOW | {"start": 60}]}, "start of window 1"),
-        ({"zone": "UTC", "windows": [WINDOW | {"start": "01:00:30"}]}, "hours and minutes"),
-        ({"zone": "UTC", "windows": [WINDOW | {"days": ["someday"]}]}, "no weekday"),
-        ({"zone": "UTC", "windows": [WINDOW | {"multiplier": 0.5}]}, "decimal string"),
-        ({"zone": "UTC", "windows": [WINDOW | {"multiplier": "-1"}]}, "Give one from 0"),
-        ({"zone": "UTC", "windows": [WINDOW | {"multiplier": "half"}]}, "decimal string"),
-        ({"zone": "UTC", "windows": [WINDOW | {"prices": {}}]}, "not both"),
-        (
-            {
-                "zone": "UTC",
-                "windows": [{"start": "01:00", "end": "02:00", "prices": {"input_per_mtok": "1"}}],
-            },
-            "output_per_mtok",
-        ),
-        (
-            {
-                "zone": "UTC",
-                "windows": [
-                    {
-                        "start": "01:00",
-                        "end": "02:00",
-                        "prices": {"input_per_mtok": "1", "output_per_mtok": "-1"},
-                    }
-                ],
-            },
-            "from 0 to 1000",
-        ),
-        ({"zone": "UTC", "windows": [WINDOW], "holidays": ["soon"]}, "no date"),
-        ({"zone": "UTC", "windows": [WINDOW], "effective_from": "2026-11-01T10:00:00"}, "no zone"),
-    ],
-)
-def test_a_wrong_table_is_refused_and_says_what_to_do(table, words):
-    with pytest.raises(BadValue, match=words):
-        tariff_from_table(table)
+def test_what_is_sold_in_a_window_stands_in_its_quotes_even_where_the_price_is_the_same():
+    closed = Capacity(concurrency=0)
+    tariff = Tariff("UTC", (Window(60, 120, multiplier_ppm=1_000_000, capacity=closed),))
+    quotes = expand(tariff, BASE, at("2026-11-25"), at("2026-11-26"), 1)
+    assert [(q.prices, q.capacity) for q in quotes] == [(BASE, None), (BASE, closed), (BASE, None)]

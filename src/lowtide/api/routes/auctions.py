@@ -81,7 +81,7 @@ async def why(auction_id: str, offer_id: str, market: TheMarket, who: Reader) ->
     """One sentence on why, and what the offer would have had to bid, or to prove."""
     seen = await _reviewed(market, who, auction_id)
     again = seen.replayed
-    for view in bid_views(again.task, seen.book, again.ids.as_of, again.key, again.decision):
+    for view in bid_views(again.task, again.inputs, again.ids.as_of, again.key, again.decision):
         if view.offer.id == offer_id:
             return {
                 "auction_id": auction_id,

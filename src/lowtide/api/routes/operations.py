@@ -1,19 +1,17 @@
-"""Health, readiness, metrics, and the feeds' state."""
+"""Health, readiness and metrics."""
 
-from typing import Any
+from collections import Counter
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from lowtide.api import answers, views
-from lowtide.api.auth import AnyRole, SellerOrAuditor
+from lowtide.api import answers
 from lowtide.api.context import TheDispatcher, TheMarket
 from lowtide.api.contract import told
 from lowtide.api.json_body import StrictRoute
-from lowtide.api.pages import After, Limit, page
+from lowtide.exchange.feed_health import state_of
 from lowtide.store import log, providers, tasks
-from lowtide.values.errors import NotFound
 
 
 class ProbeRoute(StrictRoute):
@@ -23,7 +21,6 @@ class ProbeRoute(StrictRoute):
 
 
 router = APIRouter(tags=["operations"], route_class=ProbeRoute)
-feeds = APIRouter(tags=["feeds"], route_class=StrictRoute)
 
 
 @router.get("/healthz", summary="Whether the process lives", response_class=PlainTextResponse)
@@ -34,18 +31,26 @@ async def healthz() -> str:
 
 @router.get("/readyz", summary="Whether the market can decide", responses=told(answers.Ready))
 async def readyz(market: TheMarket) -> Response:
-    """200 once the database answers and the book is loaded."""
+    """200 once the database answers and the book is loaded; feeds that fail are counted, for they fail alone."""
     async with market.database.read() as conn:
         waiting = await log.count_unnumbered(conn)
+        feeds = await providers.list_feeds(conn, limit=None)
+    states = Counter(state_of(feed, market.now()) for feed in feeds if feed.closed_at is None)
     book = market.keeper.book
     return JSONResponse(
-        {"ready": True, "book_version": book.version, "offers": len(book), "unnumbered_log_lines": waiting}
+        {
+            "ready": True,
+            "book_version": book.version,
+            "offers": len(book),
+            "unnumbered_log_lines": waiting,
+            "feeds": {name: states[name] for name in ("ok", "failing", "silent")},
+        }
     )
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(market: TheMarket, dispatcher: TheDispatcher) -> PlainTextResponse:
-    """Tasks by state, attempts in flight, the book."""
+    """Tasks by state, attempts in flight, the book and how far behind it is."""
     async with market.database.read() as conn:
         counts = await tasks.counts_by_state(conn)
     registry = CollectorRegistry()
@@ -55,24 +60,5 @@ async def metrics(market: TheMarket, dispatcher: TheDispatcher) -> PlainTextResp
     Gauge("lowtide_in_flight", "Tasks running on this node", registry=registry).set(dispatcher.in_flight)
     Gauge("lowtide_book_version", "Version of the book", registry=registry).set(market.keeper.book.version)
     Gauge("lowtide_book_offers", "Offers in the book", registry=registry).set(len(market.keeper.book))
+    registry.register(market.keeper.behind)
     return PlainTextResponse(generate_latest(registry), media_type="text/plain; version=0.0.4")
-
-
-@feeds.get("/feeds", summary="List feeds", responses=told(answers.Page[answers.Feed]))
-async def list_feeds(
-    market: TheMarket, _who: AnyRole, limit: Limit = 50, after: After = None
-) -> dict[str, Any]:
-    """Where prices come from, and how each source does."""
-    async with market.database.read() as conn:
-        rows = await providers.list_feeds(conn, after=after or "", limit=limit + 1)
-    return page(rows, limit, views.feed, lambda row: row.id)
-
-
-@feeds.get("/feeds/{feed_id}", summary="Read a feed's health", responses=told(answers.Feed))
-async def read_feed(feed_id: str, market: TheMarket, _who: SellerOrAuditor) -> dict[str, Any]:
-    """Last success, quotes accepted and refused with reasons."""
-    async with market.database.read() as conn:
-        row = await providers.get_feed(conn, feed_id)
-    if row is None:
-        raise NotFound(f"No feed {feed_id}. List them with GET /v1/feeds.")
-    return views.feed(row)

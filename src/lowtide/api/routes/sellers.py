@@ -14,6 +14,7 @@ from lowtide.api.idempotent import TheClaim
 from lowtide.api.json_body import StrictRoute
 from lowtide.api.pages import After, Limit, page
 from lowtide.api.private_urls import refuse_private
+from lowtide.exchange.market import Market
 from lowtide.exchange.register import (
     change_offer,
     offer_or_404,
@@ -51,7 +52,7 @@ async def new_provider(body: NewProvider, market: TheMarket, _who: Operator, onc
         return views.provider(row)
 
     async def again(provider_id: str) -> dict[str, Any]:
-        return views.provider(await _provider(market, provider_id))
+        return views.provider(await provider_or_404(market, provider_id))
 
     return await once.answer(make, again)
 
@@ -69,13 +70,13 @@ async def list_providers(
 @router.get("/providers/{provider_id}", summary="Read a provider", responses=told(answers.Provider))
 async def read_provider(provider_id: str, market: TheMarket, _who: AnyRole) -> dict[str, Any]:
     """One provider."""
-    return views.provider(await _provider(market, provider_id))
+    return views.provider(await provider_or_404(market, provider_id))
 
 
 @router.post("/offers", status_code=201, summary="List an offer", responses=told(answers.Offer, 201))
 async def new_offer(body: NewOffer, market: TheMarket, who: Seller, once: TheClaim) -> Response:
     """A listing: provider × upstream model × lane (× variant). It can win once a quote gives it a price."""
-    seller = await _provider(market, body.provider_id)
+    seller = await provider_or_404(market, body.provider_id)
     refuse_others(who, seller.id)
 
     async def make() -> dict[str, Any]:
@@ -132,10 +133,11 @@ async def delete_offer(offer_id: str, market: TheMarket, who: Seller) -> dict[st
 def refuse_others(who: Principal, provider_id: str) -> None:
     """Raise Forbidden where a provider's key touches what is another's."""
     if who.role == "provider" and who.provider_id != provider_id:
-        raise Forbidden("A provider's key manages that provider's offers and quotes only.")
+        raise Forbidden("A provider's key manages that provider's offers, quotes and feeds only.")
 
 
-async def _provider(market: TheMarket, provider_id: str) -> Provider:
+async def provider_or_404(market: Market, provider_id: str) -> Provider:
+    """The stored provider. Raises NotFound (`unknown_provider`)."""
     async with market.database.read() as conn:
         row = await providers.get_provider(conn, provider_id)
     if row is None:

@@ -30,7 +30,6 @@ from lowtide.feeds.formats.context import Context
 from lowtide.feeds.formats.document import Document, entry_hash
 from lowtide.feeds.formats.entries import Entry, Fault, entries_of, reading
 from lowtide.feeds.formats.fields import Node, features, shown
-from lowtide.feeds.formats.levels import MOST_CONDITIONS
 from lowtide.feeds.formats.own_fields import clipped, lane_of, limits, prices_of, slot, variant_of, wanted
 from lowtide.feeds.formats.shape import expect
 from lowtide.feeds.listing import DEFAULT_CONTEXT_WINDOW, Listing, Reading
@@ -131,17 +130,11 @@ def _slot(node: Node, context: Context) -> Quote:
 
 def _by_tariff(node: Node, base: Prices, whole: Quote) -> tuple[Quote, ...]:
     table = Node.of(node.get("tariff"), (*node.path, "tariff"))
-    if len(table.items("windows")) > MOST_CONDITIONS:
-        raise table.fault(
-            "bad_tariff", f"A tariff may have {MOST_CONDITIONS} windows. Merge them.", "windows"
-        )
     try:
         tariff = tariff_from_table(table.values)
         return expand(tariff, base, whole.valid_from, whole.valid_until or whole.valid_from, 0)
     except BadValue as fault:
         raise Fault(fault.code, fault.detail, table.path) from None
-    except OverflowError:
-        raise table.fault("bad_tariff", "A date of the tariff lies outside the years 1 to 9999.") from None
 
 
 def _capacity(node: Node) -> Capacity | None:

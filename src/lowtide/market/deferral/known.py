@@ -78,7 +78,7 @@ def _only_full(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: 
     """Whether the task would run now, were a place free: then it queues for the place instead of a later slot."""
     if not inputs.refused:
         return False
-    free = clear(task, book, _later(inputs), as_of, auction_key)
+    free = clear(task, book, replace(inputs, refused=()), as_of, auction_key)
     return bool(free.top) and free.top[0].score_nano >= slot.value_nano
 
 
@@ -91,7 +91,7 @@ class TooLateSlot(NamedTuple):
 
 
 def slot_after_latest_start(
-    task: Task, book: Book, as_of: int, auction_key: bytes, spot: Spot
+    task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes, spot: Spot
 ) -> TooLateSlot | None:
     """The first posted step before the deadline that would be better, but starts too late to be safe; for explanations."""
     latest = latest_start(task, book, spot)
@@ -100,7 +100,7 @@ def slot_after_latest_start(
     for at in book.steps_between(max(latest, as_of), task.constraints.complete_by)[:_STEPS_TOLD]:
         # Asked without the deadline, which rules out what starts after the latest start.
         patient = replace(task, constraints=replace(task.constraints, complete_by=None))
-        then = clear(patient, book, Inputs(), at, auction_key)
+        then = clear(patient, book, _later(inputs), at, auction_key)
         if then.top and then.top[0].score_nano - _waiting_cost(task, at - as_of) > spot.top[0].score_nano:
             return TooLateSlot(at, then.top[0], latest)
     return None
@@ -128,8 +128,8 @@ def _best_slot(
 
 
 def _later(inputs: Inputs) -> Inputs:
-    """Places that are full now will have freed by then."""
-    return Inputs(inputs.rule, (), inputs.reference_cost_nano)
+    """Places that are full now will have freed by then, and a live bid is for now: later the standing quotes hold."""
+    return replace(inputs, refused=(), live=(), closes_at=None)
 
 
 def _waiting_cost(task: Task, wait_us: int) -> int:

@@ -21,7 +21,7 @@ def latest_start(task: Task, book: Book, spot: Spot) -> int | None:
     """
     if task.constraints.complete_by is None or not spot.top:
         return None
-    completion = completion_p99_ms(book, spot.bids)
+    completion = completion_p99_ms(spot.book, spot.bids)
     best = spot.top[0].row
     elsewhere = np.flatnonzero((spot.reason == 0) & (book.provider_codes != book.provider_codes[best]))
     second = int(elsewhere[np.argmax(spot.score[elsewhere])]) if len(elsewhere) else best
@@ -38,7 +38,7 @@ def rescue_fits(task: Task, book: Book, inputs: Inputs, latest: int, spot_then: 
     fit = [ranked.row for ranked in spot_then.top]
     if any(_firm(book, row, latest) for row in fit):
         return True
-    judged = reasons(task, book, spot_then.prices, spot_then.bids, latest, ())
+    judged = reasons(task, book, spot_then.prices, spot_then.bids, latest, (), inputs.closed_lanes)
     return any(
         worst_by_history(book, spot_then, row) <= task.constraints.max_cost_nano
         for row in np.flatnonzero(judged == 0).tolist()

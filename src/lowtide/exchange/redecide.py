@@ -1,0 +1,225 @@
+"""Deciding again on a task that waits: run it, let it wait on, or end it; what changes nothing is not written."""
+
+from typing import Any
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from lowtide.exchange.award import (
+    Candidate,
+    NoPlace,
+    award_values,
+    candidates,
+    dumped,
+    start_attempt,
+    write_auction,
+)
+from lowtide.exchange.dispatch import Job
+from lowtide.exchange.expire import expire, void
+from lowtide.exchange.hold import hold_values
+from lowtide.exchange.live import Asked
+from lowtide.exchange.market import Market
+from lowtide.exchange.notices import tell_outcome
+from lowtide.exchange.place import TRIES, inputs_for, with_usual_output
+from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
+from lowtide.market.book import Book
+from lowtide.market.deferral.known import Deferral
+from lowtide.market.record import AuctionIds, auction_key
+from lowtide.market.spot import Inputs
+from lowtide.market.states import TaskState
+from lowtide.market.task import Task, task_from_values
+from lowtide.store import events, money, tasks
+from lowtide.store.tables import TaskRow
+from lowtide.values.errors import InsufficientFunds
+from lowtide.values.ids import new_id
+from lowtide.values.instants import SECOND_US
+
+
+def task_of(market: Market, row: TaskRow) -> Task:
+    """The core's task of a stored one, with its type's usual output as known now."""
+    return with_usual_output(market, task_from_values(row.id, orjson.loads(row.decided_as)))
+
+
+async def decide_again(
+    conn: AsyncConnection,
+    market: Market,
+    row: TaskRow,
+    now: int,
+    seed: bytes,
+    full: set[int] | None = None,
+    to_ask: list[TaskRow] | None = None,
+    asked: Asked | None = None,
+) -> Job | None:
+    """Decide on a waiting task as of now and write what changed; the job to start where it was awarded.
+
+    A decision that changes nothing is not written to the log. `full` are rows that tasks before it in the same pass
+    found full; those that this one finds full are added. Where bidders would have to be asked before it is awarded, it
+    is added to `to_ask` instead (without that list the standing quotes hold); `asked` is what they answered.
+    """
+    task = task_of(market, row)
+    if row.complete_by is not None and row.complete_by <= now:
+        await expire(conn, row, now)
+        return None
+    full = set() if full is None else full
+    for _ in range(TRIES):
+        book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full)), asked)
+        ids = AuctionIds(new_id("auc", now) if asked is None else asked.auction_id, task.id, now)
+        decision = decide(task, book, inputs, now, auction_key(seed, ids.id))
+        if decision.outcome != AWARDED:
+            await _wait_on(conn, market, row, task, book, inputs, ids, decision, asked)
+            return None
+        if to_ask is not None and market.bidders.active and market.bidders.to_ask(task, decision.spot, now):
+            to_ask.append(row)
+            return None
+        try:
+            async with conn.begin_nested():
+                return await _release(conn, market, row, task, book, inputs, ids, decision, asked)
+        except NoPlace as found:
+            full.add(found.row)
+        except InsufficientFunds:
+            await void(conn, row, TaskState.EXPIRED, "insufficient_funds", now)
+            return None
+    return None
+
+
+async def _release(
+    conn: AsyncConnection,
+    market: Market,
+    row: TaskRow,
+    task: Task,
+    book: Book,
+    inputs: Inputs,
+    ids: AuctionIds,
+    decision: Decision,
+    asked: Asked | None,
+) -> Job:
+    now, ladder = ids.as_of, candidates(decision, ids.as_of, {} if asked is None else asked.feeds)
+    winner = ladder[0]
+    more = await _authorize_more(conn, row, winner, now)
+    await _write_auction(conn, ids, task, book, inputs, decision, asked)
+    changes: dict[str, Any] = {
+        "award": dumped(award_values(winner, decision.rule, decision.thin)),
+        "auction_id": ids.id,
+        "reason": None,
+        "attempts": row.attempts + 1,
+        "lease_owner": market.node,
+        "release_at": None,
+        "expires_at": None,
+        "authorized_nano": row.authorized_nano + more,
+    }
+    if row.hold:
+        changes["hold"] = dumped({**orjson.loads(row.hold), "released_at": now})
+    attempt = await start_attempt(conn, market, row.id, ids.id, row.attempts + 1, winner, now)
+    if row.state == TaskState.RUNNING:
+        version = await tasks.touch(conn, row.id, row.state, row.version, **changes)
+    else:
+        version = await tasks.move(conn, row.id, row.state, row.version, TaskState.RUNNING, **changes)
+    await events.add_events(
+        conn,
+        [
+            {
+                "task_id": row.id,
+                "kind": "task.running",
+                "at": now,
+                "data": dumped({"state": "running", "auction_id": ids.id}),
+            }
+        ],
+    )
+    payload = await tasks.payload(conn, row.id)
+    fresh = TaskRow(**(row.model_dump() | changes | {"state": str(TaskState.RUNNING), "version": version}))
+    posted = orjson.loads(row.posted)
+    most = int(posted.get("max_attempts") or market.rules.max_attempts)
+    return Job(
+        fresh,
+        task,
+        orjson.loads(payload.input if payload else "{}"),
+        ladder,
+        attempt,
+        max(most, attempt.number),
+    )
+
+
+async def _authorize_more(conn: AsyncConnection, row: TaskRow, winner: Candidate, now: int) -> int:
+    more = max(0, winner.most_nano - row.authorized_nano)
+    if more:
+        await money.raise_authorization(conn, row.account_id, row.id, 1_000 + row.version, more, now)
+    return more
+
+
+async def _wait_on(
+    conn: AsyncConnection,
+    market: Market,
+    row: TaskRow,
+    task: Task,
+    book: Book,
+    inputs: Inputs,
+    ids: AuctionIds,
+    decision: Decision,
+    asked: Asked | None,
+) -> None:
+    now = ids.as_of
+    if decision.outcome == HELD and decision.deferral is not None:
+        state, plan, old = TaskState.HELD, decision.deferral, orjson.loads(row.hold) if row.hold else {}
+        if row.state == state and _same_plan(old, plan, book):
+            return
+        hold = hold_values(decision, book, now)
+        hold |= {"since": old.get("since", now)} | (
+            {"immediate": old["immediate"]} if "immediate" in old else {}
+        )
+        changes: dict[str, Any] = {
+            "hold": dumped(hold),
+            "release_at": plan.release_at,
+            "reason": None,
+            "expires_at": None,
+        }
+    elif decision.outcome == QUEUED:
+        state = TaskState.QUEUED
+        if row.state == state:
+            return
+        until = row.complete_by or now + market.rules.queue_s * SECOND_US
+        changes = {"release_at": None, "reason": decision.code, "expires_at": until}
+    else:
+        await _write_auction(conn, ids, task, book, inputs, decision, asked)
+        ended = TaskState.FAILED if row.state == TaskState.RUNNING else TaskState.UNFILLED
+        await void(conn, row, ended, decision.code or "unfilled", now, auction_id=ids.id)
+        return
+    await _write_auction(conn, ids, task, book, inputs, decision, asked)
+    changes["auction_id"] = ids.id
+    if row.state == state:
+        await tasks.touch(conn, row.id, row.state, row.version, **changes)
+    else:
+        await tasks.move(conn, row.id, row.state, row.version, state, lease_owner=None, **changes)
+    await events.add_events(
+        conn,
+        [
+            {
+                "task_id": row.id,
+                "kind": f"task.{state}",
+                "at": now,
+                "data": dumped({"state": str(state), "auction_id": ids.id, "reason": decision.code}),
+            }
+        ],
+    )
+
+
+async def _write_auction(
+    conn: AsyncConnection,
+    ids: AuctionIds,
+    task: Task,
+    book: Book,
+    inputs: Inputs,
+    decision: Decision,
+    asked: Asked | None,
+) -> None:
+    await write_auction(conn, ids, task, book, inputs, decision)
+    if asked is not None:
+        await tell_outcome(conn, task, asked, decision)
+
+
+def _same_plan(hold: dict[str, Any], plan: Deferral, book: Book) -> bool:
+    """Whether a new decision to wait is the old one: the same slot of the same offer, and still in time."""
+    return (
+        hold.get("slot") == plan.slot
+        and hold.get("offer_id") == book.rows[plan.row].offer.id
+        and hold["release_at"] <= plan.latest_start
+    )
