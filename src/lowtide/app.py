@@ -92,6 +92,9 @@ def read_settings(environment: Mapping[str, str] | None = None, **overrides: Any
             max_attempts=int(market.get("max_attempts", 6)),
             attempt_timeout_s=float(market.get("attempt_timeout_s", 120)),
             allow_private_urls=private,
+            quotes_kept_days=_days(market, "quotes_kept_days", 7),
+            minute_bars_kept_days=_days(market, "minute_bars_kept_days", 90),
+            book_kept_days=_days(market, "book_kept_days", 7),
         ),
         "config": folder,
         "environment": env,
@@ -101,6 +104,13 @@ def read_settings(environment: Mapping[str, str] | None = None, **overrides: Any
 
 def _flag(text: str | None, default: bool) -> bool:
     return default if text is None or not text.strip() else text.strip().lower() in ("1", "true", "yes", "on")
+
+
+def _days(table: Mapping[str, Any], name: str, default: int) -> int:
+    value = table.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 36_500:
+        raise SetupError(f"market.{name} is {value!r}. Use a whole number of days, 1 or more.")
+    return value
 
 
 def _port(value: Any) -> int:

@@ -500,7 +500,7 @@ async def test_a_private_address_is_refused_unless_the_operator_allows_it(templa
 async def test_an_unknown_parameter_is_pointed_at_with_those_that_are_known(market):
     answer = await market.client.get("/v1/book?modle=m")
     body = problem(answer, 422, "unknown_parameter", "?modle")
-    assert "model, provider" in body["detail"]
+    assert "model, priced, provider" in body["detail"]
     assert (await market.client.get("/v1/tasks?label.team=x&state=held&limit=3")).status_code == 200
 
 

@@ -18,6 +18,7 @@ from lowtide.simulate.upstream import Upstreams
 from lowtide.store import attempts, tasks
 from lowtide.values.instants import micros, rfc3339
 from tests.contract.served import HELLO, OPERATOR_KEY, client_of
+from tests.contract.sse import listening
 from tests.databases import PostgresDatabases
 from tests.postgres import postgres_server
 
@@ -88,6 +89,21 @@ async def test_a_price_pushed_at_one_node_is_in_the_book_of_the_other(
     books = [(await client.get("/v1/book")).json() for client in clients]
     assert books[0]["digest"] == books[1]["digest"]
     assert books[1]["data"][0]["prices"]["input_per_mtok"] == "2"
+
+
+async def test_a_stream_at_one_node_tells_what_another_sealed_and_resumes_there(
+    fleet: tuple[list[Running], list[httpx.AsyncClient]],
+) -> None:
+    nodes, clients = fleet
+    await caught_up(nodes[1], nodes[0].market.keeper.book.version)
+    async with listening(clients[1]) as events:
+        seen = await events.next()
+        version = await push_steps(clients[0], 3_600)
+        change = await events.next(10)
+        assert (change.kind, change.id) == ("change", str(version))
+        assert change.data["data"][0]["prices"]["input_per_mtok"] == "2"
+    async with listening(clients[0], seen.id) as events:
+        assert (await events.next()).id == str(version)
 
 
 async def test_held_work_is_released_once_whichever_node_sees_it(

@@ -234,6 +234,7 @@ class Ask(Shown):
     model: str
     lane: Lane
     prices: Prices | None = told("effective now; null where no quote covers now")
+    quarantined: bool = told("whether these prices are held back as suspicious, so that the offer cannot win")
     valid_from: Time | None
     valid_until: Time | None = told("when this price ends or another begins; null: until replaced")
     next: list[Quote] = told("the next quotes to come, at most 8")
@@ -251,7 +252,8 @@ class Book(Shown):
     as_of: Time
     book_version: Version
     digest: str = told("hash of this version, hexadecimal; auctions name it")
-    data: list[Ask]
+    data: list[Ask] = told("in the order in which the offers were registered")
+    next: str | None = told("send it as `after` for the next page; null on the last, and without a limit")
 
 
 class RefusedEntry(Shown):

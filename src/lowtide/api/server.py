@@ -8,7 +8,7 @@ from fastapi_swagger import patch_fastapi
 
 from lowtide.api import contract, problems
 from lowtide.api.limits import BodyLimit
-from lowtide.api.routes import accounts, auctions, feeds, operations, quotes, sellers, tasks
+from lowtide.api.routes import accounts, auctions, book, feeds, operations, prices, quotes, sellers, tasks
 
 _DESCRIPTION = """A self-hosted spot market for AI work.
 
@@ -42,6 +42,8 @@ def create_api(
         accounts.router,
         sellers.router,
         quotes.router,
+        book.router,
+        prices.router,
         feeds.router,
         tasks.router,
         auctions.router,

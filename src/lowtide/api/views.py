@@ -6,11 +6,10 @@ import orjson
 
 from lowtide.exchange.quotes import Taken
 from lowtide.exchange.seal import stored_quote
-from lowtide.market.book import Book, quality_in
+from lowtide.market.book import Book, Row, quality_in
 from lowtide.market.book_lines import offer_from_values, prices_from_values
-from lowtide.market.columns import WITHDRAWN
 from lowtide.market.offer import Capacity, Offer
-from lowtide.market.quote import Prices, Quote
+from lowtide.market.quote import Prices, Quote, effective_quote
 from lowtide.store.tables import Account, ApiKey, OfferRow, Provider, QuoteRow
 from lowtide.values.instants import rfc3339
 from lowtide.values.money import usd
@@ -198,40 +197,27 @@ def kept_quote(row: QuoteRow) -> dict[str, Any]:
     }
 
 
-def asks(
-    book: Book, at: int, model: str | None = None, provider_name: str | None = None
-) -> list[dict[str, Any]]:
-    """The live asks of the book at an instant (µs): what each offer costs now, until when, and what is known of it."""
-    columns = book.prices_at(at)
-    shown = []
-    for number, row in enumerate(book.rows):
-        if (
-            columns.unready[number] == WITHDRAWN
-            or (model is not None and row.offer.model != model)
-            or (provider_name is not None and row.offer.provider != provider_name)
-        ):
-            continue
-        found = book.quote_at(number, at)
-        mean, weight = quality_in(row.conditions, "general")
-        later = min((q.valid_from for q in row.quotes if q.valid_from > at), default=None)
-        until = None if found is None else found.valid_until
-        shown.append(
-            {
-                "offer_id": row.offer.id,
-                "provider": row.offer.provider,
-                "model": row.offer.model,
-                "lane": row.offer.lane,
-                "prices": prices(None if found is None else found.prices),
-                "valid_from": when(None if found is None else found.valid_from),
-                "valid_until": when(min((edge for edge in (until, later) if edge is not None), default=None)),
-                "next": [quote(q) for q in row.quotes if q.valid_from > at][:8],
-                "quality": {"verified": ratio(mean), "samples": weight / 1_000},
-                "health": ratio(row.conditions.health_ppm),
-                "circuit": row.conditions.circuit,
-                "latency_ms": {
-                    "p50": row.conditions.first_token_p50_ms,
-                    "p95": row.conditions.first_token_p95_ms,
-                },
-            }
-        )
-    return shown
+def ask(row: Row, at: int) -> dict[str, Any]:
+    """What a row of the book costs at an instant (µs), until when, and what is known of it."""
+    found = effective_quote(row.quotes, at)
+    mean, weight = quality_in(row.conditions, "general")
+    later = min((q.valid_from for q in row.quotes if q.valid_from > at), default=None)
+    until = None if found is None else found.valid_until
+    return {
+        "offer_id": row.offer.id,
+        "provider": row.offer.provider,
+        "model": row.offer.model,
+        "lane": row.offer.lane,
+        "prices": prices(None if found is None else found.prices),
+        "quarantined": found is not None and found.quarantined,
+        "valid_from": when(None if found is None else found.valid_from),
+        "valid_until": when(min((edge for edge in (until, later) if edge is not None), default=None)),
+        "next": [quote(q) for q in row.quotes if q.valid_from > at][:8],
+        "quality": {"verified": ratio(mean), "samples": weight / 1_000},
+        "health": ratio(row.conditions.health_ppm),
+        "circuit": row.conditions.circuit,
+        "latency_ms": {
+            "p50": row.conditions.first_token_p50_ms,
+            "p95": row.conditions.first_token_p95_ms,
+        },
+    }

@@ -4,12 +4,16 @@ from typing import Annotated, Any
 
 import typer
 
+from lowtide.cli.offer_prices import prices
 from lowtide.cli.offer_text import listing_facts, quote_table, show_offers
+from lowtide.cli.offer_watch import watch
 from lowtide.cli.options import DEFAULT_URL, After, AsJson, Key, Limit, Url, group
 from lowtide.cli.say import facts, more
 from lowtide.cli.service import Service, provider_id
 
 app = group("What is sold, and at which price.")
+app.command("prices")(prices)
+app.command("watch")(watch)
 OfferId = Annotated[str, typer.Argument(metavar="OFFER", help="Its id.")]
 
 

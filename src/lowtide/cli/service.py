@@ -72,10 +72,12 @@ class Service:
         except ValueError:
             raise self._stranger(answer.status_code) from None
 
-    def events(self, path: str) -> Iterator[tuple[str, str]]:
-        """The (event, data) of a stream of server-sent events, until the market ends it."""
+    def events(self, path: str, **params: Any) -> Iterator[tuple[str, str]]:
+        """The (event, data) of a stream of server-sent events, until the market ends it; parameters of None are left
+        out."""
         kind = "message"
-        with self._opened(path) as answer:
+        sent = {name: value for name, value in params.items() if value is not None}
+        with self._opened(path, sent) as answer:
             for line in answer.iter_lines():
                 if line.startswith("event: "):
                     kind = line.removeprefix("event: ")

@@ -21,12 +21,13 @@ def duration_s(text: str) -> float:
 
 
 def moment(text: str) -> str:
-    """RFC 3339 in UTC of `now`, `+10s` from now on, or a time with its zone. A wrong call otherwise."""
+    """RFC 3339 in UTC of `now`, `+10s` from now on, `-7d` before, or a time with its zone. A wrong call otherwise."""
     text = text.strip()
     if text == "now":
         return rfc3339(datetime.now(UTC))
-    if text.startswith("+"):
-        return rfc3339(datetime.now(UTC) + timedelta(seconds=duration_s(text[1:])))
+    if text.startswith(("+", "-")):
+        away = timedelta(seconds=duration_s(text[1:]))
+        return rfc3339(datetime.now(UTC) + (away if text.startswith("+") else -away))
     try:
         return rfc3339(parse_instant(text))
     except BadValue as fault:

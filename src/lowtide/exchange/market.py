@@ -32,6 +32,10 @@ class Rules:
     simulator_base: str | None = None
     allow_private_urls: bool = False
     feed_timeout_s: float = 20.0
+    reader_patience_s: float = 10.0
+    quotes_kept_days: int = 7
+    minute_bars_kept_days: int = 90
+    book_kept_days: int = 7
 
 
 @dataclass(slots=True)

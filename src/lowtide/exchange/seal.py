@@ -12,6 +12,8 @@ import orjson
 from prometheus_client import Histogram
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from lowtide.exchange.book_changes import BookChanges
+from lowtide.exchange.price_maximum import price_maxima, raised
 from lowtide.market.book import Book, Row, book_from_lines
 from lowtide.market.book_lines import (
     CONDITIONS,
@@ -26,7 +28,7 @@ from lowtide.market.book_lines import (
     row_line,
 )
 from lowtide.market.offer import Capacity, Conditions, Offer
-from lowtide.market.quote import Prices, Quote, pruned
+from lowtide.market.quote import Quote, pruned
 from lowtide.store import book as stored_book
 from lowtide.store import offers as stored_offers
 from lowtide.store.database import Database
@@ -38,8 +40,6 @@ from lowtide.values.instants import DAY_US, micros
 
 HORIZON_US = 7 * DAY_US
 """How far ahead a version holds quotes."""
-HISTORY_US = 28 * DAY_US
-"""How far back the price maximum of an offer reaches."""
 PAUSE_S = 0.05
 """Changes that wait together share a version; at most one version in this many seconds."""
 _KEPT_VERSIONS = 8
@@ -91,6 +91,7 @@ class BookKeeper:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.changed = asyncio.Event()
+        self.changes = BookChanges()
         self.behind = Histogram(
             "lowtide_book_behind_seconds",
             "From a change's arrival until the book had it",
@@ -104,6 +105,7 @@ class BookKeeper:
             head = await stored_book.head(conn)
             if head is not None:
                 self.book = await _load(conn, head.version, head.digest)
+        self.changes.begin(self.book, micros(self._clock.now()))
         self._task = asyncio.create_task(self._seal_all(), name="sealer")
 
     async def close(self) -> None:
@@ -232,7 +234,7 @@ class BookKeeper:
             return changes
         rows = await stored_offers.get_many(conn, sorted(ids))
         quotes = await _quotes(conn, rows, now)
-        maxima = await _price_maxima(conn, rows, now)
+        maxima = await price_maxima(conn, rows, now)
         for row in rows:
             offer = listing(row)
             old = base.rows[row.row] if row.row < len(base) else None
@@ -256,7 +258,7 @@ class BookKeeper:
             old, added = base.rows[number], touched.quoted.get(offer_id, [])
             quotes = pruned((*old.quotes, *added), now, now + HORIZON_US) if added else old.quotes
             conditions = touched.conditions.get(offer_id, old.conditions)
-            conditions = replace(conditions, price_max=_raised(old.conditions.price_max, added))
+            conditions = replace(conditions, price_max=raised(old.conditions.price_max, added))
             offer = old.offer
             if offer_id in touched.bound:
                 offer = replace(offer, price_source=touched.bound[offer_id])
@@ -267,6 +269,7 @@ class BookKeeper:
 
     def _replace(self, book: Book) -> None:
         if book.version > self.book.version:
+            self.changes.add(self.book, book, micros(self._clock.now()))
             self.book = book
             self.changed.set()
             self.changed = asyncio.Event()
@@ -315,47 +318,6 @@ def quote_values(quote: Quote) -> dict[str, Any]:
         "firm_until": quote.firm_until,
         "quarantined": quote.quarantined,
     }
-
-
-async def _price_maxima(
-    conn: AsyncConnection, rows: Iterable[OfferRow], now: int
-) -> Mapping[str, tuple[int, int, int]]:
-    """The highest input, output and request price of the last 28 days by offer; × 1.25 where less is known."""
-    sources = {row.id: row.price_source for row in rows}
-    asked: dict[str, list[Prices]] = {}
-    begins: dict[str, int] = {}
-    for quote in await stored_offers.quotes_in_force(conn, sorted(sources), now - HISTORY_US, now):
-        prices = prices_from_values(orjson.loads(quote.prices))
-        if quote.source == sources[quote.offer_id] and prices.known and not quote.quarantined:
-            asked.setdefault(quote.offer_id, []).append(prices)
-            begins[quote.offer_id] = min(
-                begins.get(quote.offer_id, now), max(quote.valid_from, quote.taken_at)
-            )
-    return {
-        offer_id: _highest(known, young=begins[offer_id] > now - HISTORY_US)
-        for offer_id, known in asked.items()
-    }
-
-
-def _raised(highest: tuple[int, int, int] | None, added: Iterable[Quote]) -> tuple[int, int, int] | None:
-    """The price maximum with new quotes, as of a young history: `extend` makes it exact once a day."""
-    known = [quote.prices for quote in added if quote.prices.known and not quote.quarantined]
-    if not known:
-        return highest
-    fresh = _highest(known, young=True)
-    old = highest or fresh
-    return max(old[0], fresh[0]), max(old[1], fresh[1]), max(old[2], fresh[2])
-
-
-def _highest(known: list[Prices], *, young: bool) -> tuple[int, int, int]:
-    def margin(price: int) -> int:
-        return -(-price * 5 // 4) if young else price
-
-    return (
-        margin(max(p.input or 0 for p in known)),
-        margin(max(p.output or 0 for p in known)),
-        margin(max(p.per_request for p in known)),
-    )
 
 
 async def _load(conn: AsyncConnection, version: int, digest: bytes) -> Book:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from lowtide.exchange.compact import compact
 from lowtide.exchange.dispatch import Dispatcher
 from lowtide.exchange.expire import expire_due
 from lowtide.exchange.feed_runs import FeedRuns
@@ -50,6 +51,7 @@ class Sweeps:
             "life": (self.life, 4.0),
             "recover": (self.take_over, 5.0),
             "forget": (self.forget, 3_600.0),
+            "compact": (self.compact, 3_600.0),
             "extend": (self._market.keeper.extend, 86_400.0),
         }
         if self._market.database.dialect != "sqlite":
@@ -110,6 +112,10 @@ class Sweeps:
         """Forget idempotency keys after two days."""
         before = self._market.now() - KEYS_KEPT_US
         await self._market.database.writer.write(lambda conn: idempotency.forget_before(conn, before))
+
+    async def compact(self) -> None:
+        """Compact old quotes, bars and versions of the book: a duty, so that one node does it."""
+        await compact(self._market)
 
 
 def guarded(name: str, sweep: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:

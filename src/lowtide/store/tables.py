@@ -174,9 +174,10 @@ class QuoteRow(SQLModel, table=True):
 
 
 class PriceBar(SQLModel, table=True):
-    """Compacted history: an offer's prices from a source over one minute or hour in which they changed.
+    """Compacted history: an offer's prices from a source over one minute or hour (`step`, µs) in which they changed.
 
-    `bars` is JSON: by price its open, high, low, close and time-weighted mean.
+    `bars` is JSON: the time in which a price held, whether one did at the end, and by price its open, high, low,
+    close, and the sum of price × µs (as text: it is beyond 2^53), so that means join exactly.
     """
 
     __tablename__: ClassVar[Any] = "price_bars"

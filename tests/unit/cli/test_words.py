@@ -34,6 +34,12 @@ def test_a_moment_from_now_on_begins_with_a_plus():
     assert timedelta(hours=1, minutes=59) < ahead <= timedelta(hours=2)
 
 
+def test_a_moment_before_now_begins_with_a_minus():
+    then = parse_instant(moment("-7d"))
+    ago = datetime.now(UTC) - then
+    assert timedelta(days=7) <= ago < timedelta(days=7, minutes=1)
+
+
 def test_money_is_shown_exactly_as_the_market_gave_it():
     assert [money("0.0000126"), money("0"), money("-0.5"), money(None)] == ["$0.0000126", "$0", "-$0.5", "–"]
 

@@ -1,15 +1,12 @@
-"""Quotes: prices pushed one by one, as a curve, or for many offers at once; and the book that they make."""
+"""Quotes: prices pushed one by one, as a curve, or for many offers at once."""
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request, Response
 
 from lowtide.api import answers, views
-from lowtide.api.auth import AnyRole, Operator, Principal, Seller, SellerOrAuditor
+from lowtide.api.auth import Operator, Principal, Seller, SellerOrAuditor
 from lowtide.api.context import TheMarket
 from lowtide.api.contract import told
 from lowtide.api.idempotent import TheClaim
@@ -17,7 +14,6 @@ from lowtide.api.json_body import StrictRoute
 from lowtide.api.pages import After, Limit, page
 from lowtide.api.quote_bodies import BulkQuotes, ConfirmedQuote, NewQuote, Slot
 from lowtide.api.routes.sellers import refuse_others
-from lowtide.api.streams import EventStream
 from lowtide.exchange.quotes import Pushed, cancel_quote, confirm_quote, push_quotes, quote_or_404
 from lowtide.exchange.register import offer_or_404
 from lowtide.store import offers
@@ -26,7 +22,6 @@ from lowtide.values.errors import FieldError, InvalidRequest, MarketError, NotFo
 from lowtide.values.instants import HOUR_US
 
 router = APIRouter(tags=["quotes and the book"], route_class=StrictRoute)
-KEEP_ALIVE_S = 15.0
 FIRM_US = 48 * HOUR_US
 """How far ahead a seller may bind itself."""
 
@@ -197,48 +192,3 @@ async def _quote(market: TheMarket, who: Principal, quote_id: str) -> QuoteRow:
         if who.role == "provider":
             refuse_others(who, (await offer_or_404(conn, row.offer_id)).provider_id)
     return row
-
-
-@router.get("/book", summary="The live asks", responses=told(answers.Book))
-async def read_book(
-    market: TheMarket, _who: AnyRole, model: str | None = None, provider: str | None = None
-) -> dict[str, Any]:
-    """What every offer costs now, until when, and what is known of it."""
-    book, now = market.keeper.book, market.now()
-    return {
-        "as_of": views.when(now),
-        "book_version": book.version,
-        "digest": book.digest.hex(),
-        "data": views.asks(book, now, model, provider),
-    }
-
-
-@router.get("/book/stream", summary="The live asks as a stream (SSE)", response_class=EventStream)
-async def stream_book(
-    request: Request, market: TheMarket, _who: AnyRole, model: str | None = None, provider: str | None = None
-) -> EventStream:
-    """The book at once, and again whenever a version is sealed or a price steps."""
-
-    async def events() -> AsyncIterator[bytes]:
-        shown: tuple[int, int] | None = None
-        while not await request.is_disconnected():
-            book, now, changed = market.keeper.book, market.now(), market.keeper.changed
-            current = (book.version, book.prices_at(now).since)
-            if current != shown:
-                shown = current
-                data = {
-                    "as_of": views.when(now),
-                    "book_version": book.version,
-                    "data": views.asks(book, now, model, provider),
-                }
-                yield b"event: book\ndata: " + orjson.dumps(data) + b"\n\n"
-            else:
-                yield b": alive\n\n"
-            step = book.prices_at(now).until
-            wait = KEEP_ALIVE_S if step is None else min(KEEP_ALIVE_S, max(0.05, (step - now) / 1_000_000))
-            try:
-                await asyncio.wait_for(changed.wait(), wait)
-            except TimeoutError:
-                continue
-
-    return EventStream(events(), headers={"Cache-Control": "no-store"})
