@@ -557,6 +557,9 @@ async def test_messages_say_what_to_send(market):
     assert nowhere["message"].startswith("Not a place in the list. Send the `next` of the page before")
     confirmed = (await market.client.patch("/v1/quotes/quo_x", json={"quarantined": True})).json()
     assert confirmed["errors"][0]["message"] == "Not one of the values taken. Send false."
+    offer = f"/v1/offers/{market.offer_id}"
+    source = (await market.client.patch(offer, json={"price_source": "A feed"})).json()
+    assert source["errors"][0]["message"] == "Send `push`, or the id of a feed."
     late = await detail({"constraints": {"complete_by": "2020-01-01T00:00:00.5Z"}})
     assert "2020-01-01T00:00:00Z" in late
     assert not re.search(r"\d\.\d", late)

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from lowtide.api.feed_bodies import TAG
-from lowtide.api.fields import PRINTABLE
+from lowtide.api.fields import PRINTABLE, SOURCE
 from lowtide.api.pages import CURSOR
 from lowtide.values.errors import DeadlinePassed, FieldError, InvalidRequest, MarketError
 
@@ -69,6 +69,7 @@ _SAID = {
 """What to do, by the kinds of error that pydantic words for programmers."""
 _FORMS = {
     PRINTABLE: "Send letters, digits and punctuation without spaces, at most 128.",
+    SOURCE: "Send `push`, or the id of a feed.",
     CURSOR: "Not a place in the list. Send the `next` of the page before, or leave it out for the first page.",
 }
 """What to send, by the patterns that texts must match."""

@@ -35,7 +35,10 @@ def crowded():
     """A book of three of m and five others that the task leaves out, and one of m without a quote."""
     others = [offer(f"X{number}", 10, model="x") for number in range(5)]
     return book(
-        *others, offer("mute", quotes=(), model="m"), offer("dear", 10_000, model="m"), offer("won", 10, model="m")
+        *others,
+        offer("mute", quotes=(), model="m"),
+        offer("dear", 10_000, model="m"),
+        offer("won", 10, model="m"),
     )
 
 
