@@ -125,6 +125,10 @@ async def test_a_fault_in_a_push_of_many_points_at_its_quote(market):
     body = {"quotes": [{"offer_id": first, "prices": ONE}, {"offer_id": second, "curve": slots}]}
     answer = await market.client.post("/v1/quotes", json=body)
     problem(answer, 422, "overlapping_quotes", "/quotes/1/curve/2/valid_from")
+    body = {"quotes": [{"offer_id": offer_id, "prices": ONE} for offer_id in (first, second, first)]}
+    answer = await market.client.post("/v1/quotes", json=body)
+    shown = problem(answer, 422, "overlapping_quotes", "/quotes/2/valid_from")
+    assert f"Two quotes of offer {first} overlap (/quotes/0 and /quotes/2)." in shown["detail"]
     body = {
         "quotes": [{"offer_id": first, "prices": ONE}, {"offer_id": second, "prices": ONE, "sequence": 5}]
     }
@@ -380,6 +384,8 @@ PATHS = [
     ("/v1/tasks?label=x", 422, "unknown_parameter"),
     ("/v1/book?models=m", 422, "unknown_parameter"),
     ("/v1/offers?label.team=x", 422, "unknown_parameter"),
+    ("/v1/book?model=a&model=b", 422, "duplicate_parameter"),
+    ("/v1/tasks?label.team=x&label.team=y", 422, "duplicate_parameter"),
     ("/v1/tasks?limit=0", 422, "invalid_request"),
     ("/v1/tasks?limit=201", 422, "invalid_request"),
     ("/v1/tasks?limit=ten", 422, "invalid_request"),
@@ -546,6 +552,14 @@ async def test_messages_say_what_to_send(market):
     assert "at most 1." in await detail({"constraints": {"min_quality": 1.5}})
     assert "'failover', 'hedge' or 'escalate'" in await detail({"strategy": "guess"})
     assert (await detail({"strategy": "hedge"})).count("strategy") == 1
+    nowhere = (await market.client.get("/v1/book?after=nosuch")).json()["errors"][0]
+    assert nowhere["pointer"] == "?after"
+    assert nowhere["message"].startswith("Not a place in the list. Send the `next` of the page before")
+    confirmed = (await market.client.patch("/v1/quotes/quo_x", json={"quarantined": True})).json()
+    assert confirmed["errors"][0]["message"] == "Not one of the values taken. Send false."
+    offer = f"/v1/offers/{market.offer_id}"
+    source = (await market.client.patch(offer, json={"price_source": "A feed"})).json()
+    assert source["errors"][0]["message"] == "Send `push`, or the id of a feed."
     late = await detail({"constraints": {"complete_by": "2020-01-01T00:00:00.5Z"}})
     assert "2020-01-01T00:00:00Z" in late
     assert not re.search(r"\d\.\d", late)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lowtide.simulate.feed_faults import FeedFault
 from lowtide.simulate.feed_server import feed_server
 from lowtide.simulate.server import serving
 from lowtide.simulate.upstream import Upstreams
@@ -237,6 +238,16 @@ async def test_a_seller_s_prices_come_by_a_feed_and_what_is_suspicious_is_confir
         assert [quote["offer_id"] for quote in held.json["data"]] == [offer]
         confirmed = await lowtide.ok("offers", "confirm", held.json["data"][0]["id"])
         assert "counts now" in confirmed.out
+        await lowtide.ok("offers", "source", offer, "push")
+        assert (await lowtide.ok("offers", "show", offer, "--json")).json["price_source"] == "push"
+        again = await lowtide.ok("feeds", "run", feed)
+        assert "1 of these offers are priced by another source" in again.out
+        server.fail("/prices", FeedFault("status", status=503))
+        assert (await lowtide("feeds", "run", feed)).code == 1
+        ill = await lowtide("doctor")
+        assert ill.code == 1
+        assert f"0 ok, 1 failing, 0 silent: {feed} (poll, failing)" in ill.out
+        await lowtide.ok("offers", "source", offer, feed)
         closed = await lowtide.ok("feeds", "close", feed)
         assert "is closed" in closed.out
         assert (await lowtide.ok("offers", "show", offer, "--json")).json["withdrawn_at"] is not None

@@ -7,6 +7,7 @@ import os
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -305,7 +306,25 @@ async def test_a_header_that_cannot_be_sent_is_refused(client, url, headers):
 
 
 async def test_a_closed_port_is_unreachable(client):
-    assert (await failing(client, "http://127.0.0.1:1/")).code == "feed_unreachable"
+    fault = await failing(client, "http://127.0.0.1:1/")
+    assert fault.code == "feed_unreachable"
+    assert fault.detail == "http://127.0.0.1:1/ cannot be fetched: nothing answers at 127.0.0.1:1."
+
+
+async def test_a_name_that_cannot_be_resolved_is_called_so(client):
+    fault = await failing(client, "http://nosuch.invalid/prices")
+    assert fault.code == "feed_unreachable"
+    assert "the host nosuch.invalid cannot be resolved. Check its name." in fault.detail
+
+
+async def test_a_server_without_tls_is_called_so(client, base):
+    fault = await failing(client, base.replace("http:", "https:"))
+    assert "does not speak TLS as it should" in fault.detail
+
+
+async def test_a_server_is_told_who_asks(client, feed, url):
+    await fetch(client, url)
+    assert feed.seen(PATH).headers["user-agent"] == f"lowtide/{version('lowtide')}"
 
 
 async def test_a_feed_on_this_machine_is_private_where_only_public_ones_are_wanted(feed, url):
@@ -352,6 +371,19 @@ async def test_the_door_refuses_a_private_url():
     with pytest.raises(InvalidRequest) as raised:
         await refuse_private("http://[::ffff:127.0.0.1]/", "/url", allowed=False)
     assert raised.value.code == "private_url"
+    assert "LOWTIDE_ALLOW_PRIVATE_URLS=true" in raised.value.detail
+    assert "config/providers" not in raised.value.detail
+    with pytest.raises(InvalidRequest, match="Describe local providers in config/providers/"):
+        await refuse_private("http://127.0.0.1/v1", "/base_url", allowed=False)
+
+
+async def test_a_name_that_is_none_is_not_blamed_on_a_setting():
+    async def nobody(host: str, port: int) -> list[str]:
+        raise OSError
+
+    with pytest.raises(InvalidRequest) as raised:
+        await refuse_private("https://acme.exmaple/prices", "/url", allowed=False, resolve=nobody)
+    assert raised.value.detail == "The host acme.exmaple cannot be resolved. Check its name."
 
 
 # Understanding apart: the functions stand here, because a process is told them by name.

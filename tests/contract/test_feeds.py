@@ -15,7 +15,7 @@ from lowtide.simulate.feed_faults import FeedFault
 from lowtide.simulate.feed_server import FeedServer, feed_server
 from lowtide.store import providers
 from lowtide.store.tables import Feed
-from tests.contract.served import Served, served_market
+from tests.contract.served import Served, ahead, served_market
 
 PATH = "/prices.json"
 SECOND_US = 1_000_000
@@ -96,6 +96,24 @@ async def test_a_polled_list_is_in_the_book_when_its_registration_is_answered_an
     ]
     assert await input_price(service) == "2"
     assert (await service.done(constraints={"models": ["n"]}))["state"] == "succeeded"
+
+
+async def test_the_answer_has_the_prices_that_follow_and_the_fields_that_nobody_reads(service, lists):
+    server, base = lists
+    prices = {"input_per_mtok": "1", "output_per_mtok": "2"}
+    curve = [
+        {"prices": prices, "valid_from": ahead(60 * hour), "valid_until": ahead(60 * hour + 30)}
+        for hour in range(1, 13)
+    ]
+    curve[0]["capacity"] = {"concurrency": 0}
+    server.set_document(PATH, price_list(models=[{"model": "m", "curve": curve, "qualty": "0.9"}]))
+    feed = await registered(service, base + PATH)
+    (offer,) = feed["understood"]
+    assert (offer["prices"], offer["quotes_count"], len(offer["quotes"])) == (None, 12, 10)
+    assert offer["quotes"][0]["valid_from"] == curve[0]["valid_from"]
+    assert offer["quotes"][0]["capacity"]["concurrency"] == 0
+    assert offer["quotes"][1]["capacity"] is None
+    assert feed["ignored"] == ["qualty"]
 
 
 async def test_changed_prices_come_in_at_the_next_run_and_unchanged_ones_are_not_sent_again(service, lists):

@@ -192,3 +192,11 @@ async def test_a_source_that_does_not_bind_the_offer_is_there_as_reference(servi
     await service.running.market.database.writer.write(lambda conn: offers.add_quotes(conn, [row]))
     answer = (await read(service, offer, step="1h", source="feed_x", **span(1))).json()
     assert answer["data"][0]["input_per_mtok"]["mean"] == "7"
+
+
+async def test_a_source_that_never_priced_the_offer_is_refused_by_name(service: Served):
+    offer = await priced(service)
+    refused = await read(service, offer, step="1h", source="feed_none", **span(1))
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_source")
+    assert refused.json()["errors"][0]["pointer"] == "?source"
+    assert (await read(service, offer, step="1h", source="push", **span(1))).status_code == 200

@@ -317,6 +317,15 @@ class Feed(Shown):
     created_at: Time
 
 
+class UnderstoodQuote(Shown):
+    """Prices that a list has over an interval."""
+
+    prices: Prices
+    valid_from: Time
+    valid_until: Time | None
+    capacity: Capacity | None = told("what is sold at this price; null: what the offer has")
+
+
 class UnderstoodOffer(Shown):
     """An offer that a list describes."""
 
@@ -329,13 +338,15 @@ class UnderstoodOffer(Shown):
     modalities: list[str]
     features: list[str]
     prices: Prices | None = told("in force now; null where the list has none")
-    quotes: int = told("prices over time that follow each other")
+    quotes: list[UnderstoodQuote] = told("the price in force and those that follow it, the first 10")
+    quotes_count: int = told("all of these")
 
 
 class ReadFeed(Feed):
     """A feed that was just read: what the market understood."""
 
     understood: list[UnderstoodOffer] = told("the first 100 offers")
+    ignored: list[str] = told("fields of our own formats that nobody reads, at most 20: mistyped, perhaps")
     book_version: Version
     secret: str | None = told("of a live feed: signs its bid requests; told here only")
 

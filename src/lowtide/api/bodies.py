@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from lowtide.api.fields import Balance, Body, Fraction, Instant, Name, Ratio, ppm
+from lowtide.api.fields import SOURCE, Balance, Body, Fraction, Instant, Name, Ratio, ppm
 from lowtide.market.offer import Capacity, Claim, LatencyClaim, Offer
 from lowtide.values.money import MAX_TOKENS
 
@@ -201,9 +201,7 @@ class OfferChange(Body):
     price_source: (
         Annotated[
             str,
-            Field(
-                max_length=128, pattern=r"^[a-z0-9_]+$", description="whose quotes count: `push`, or a feed"
-            ),
+            Field(max_length=128, pattern=SOURCE, description="whose quotes count: `push`, or a feed"),
         ]
         | None
     ) = None

@@ -45,9 +45,13 @@ class _Picks(Body):
     """Which models of a list are taken."""
 
     include: Annotated[
-        _Patterns, Field(min_length=1, description="patterns of model names to take, such as gpt-*")
+        _Patterns,
+        Field(
+            min_length=1,
+            description="patterns of models to take, by the list's name or the market's, such as gpt-*",
+        ),
     ] = ["*"]
-    exclude: Annotated[_Patterns, Field(description="patterns of model names to leave out")] = []
+    exclude: Annotated[_Patterns, Field(description="patterns of models to leave out, likewise")] = []
     features: Annotated[
         list[Feature], Field(description="what requests may use, besides what the list says")
     ] = []
@@ -77,7 +81,10 @@ class PollFeed(_Picks):
         list[Lane] | None, Field(min_length=1, description="lanes to take; left out: all that are priced")
     ] = None
     select: Annotated[
-        Name | None, Field(description="in LiteLLM's map: the `litellm_provider` to take; left out: its name")
+        Name | None,
+        Field(
+            description="in LiteLLM's map: the `litellm_provider` to take, or a pattern, `*` for all; left out: its name"
+        ),
     ] = None
     prices: Annotated[
         PricesBody | None, Field(description="for a list of models without prices: what each costs")

@@ -10,11 +10,12 @@ from lowtide.api.views import when
 from lowtide.exchange.feed_health import state_of
 from lowtide.feeds.listing import Listing, Reading
 from lowtide.market.book_lines import prices_from_values
-from lowtide.market.quote import effective_quote
+from lowtide.market.quote import Quote, effective_quote
 from lowtide.store.tables import Feed
 from lowtide.values.instants import SECOND_US
 
 SHOWN = 100
+SHOWN_QUOTES = 10
 _COUNTS = (
     "entries",
     "models",
@@ -47,12 +48,19 @@ def feed(row: Feed, now: int, *, own: bool) -> dict[str, Any]:
 def read_feed(row: Feed, reading: Reading | None, listed: tuple[Listing, ...], now: int) -> dict[str, Any]:
     """A feed that was just read, with the first of what it lists."""
     listings = reading.listings if reading is not None else listed
-    return feed(row, now, own=True) | {"understood": [understood(one, now) for one in listings[:SHOWN]]}
+    return feed(row, now, own=True) | {
+        "understood": [understood(one, now) for one in listings[:SHOWN]],
+        "ignored": [] if reading is None else list(reading.ignored),
+    }
 
 
 def understood(listing: Listing, now: int) -> dict[str, Any]:
-    """An offer as a list describes it, with its price at an instant (µs)."""
+    """An offer as a list describes it, with its price at an instant (µs) and those that follow."""
     found = effective_quote(listing.quotes, now)
+    ahead = sorted(
+        (one for one in listing.quotes if one.valid_until is None or one.valid_until > now),
+        key=lambda one: one.valid_from,
+    )
     return {
         "model": listing.model,
         "upstream_model": listing.upstream_model,
@@ -63,7 +71,17 @@ def understood(listing: Listing, now: int) -> dict[str, Any]:
         "modalities": list(listing.modalities),
         "features": list(listing.features),
         "prices": views.prices(None if found is None else found.prices),
-        "quotes": len(listing.quotes),
+        "quotes": [_quote(one) for one in ahead[:SHOWN_QUOTES]],
+        "quotes_count": len(ahead),
+    }
+
+
+def _quote(quote: Quote) -> dict[str, Any]:
+    return {
+        "prices": views.prices(quote.prices),
+        "valid_from": when(quote.valid_from),
+        "valid_until": when(quote.valid_until),
+        "capacity": None if quote.capacity is None else views.capacity(quote.capacity),
     }
 
 

@@ -20,6 +20,8 @@ LAST_INSTANT_US = 7_258_118_400_000_000
 _DECIMAL = re.compile(r"[+-]?\d{0,30}(\.\d{0,30})?([eE][+-]?\d{1,3})?", re.ASCII)
 PRINTABLE = r"^[\x21-\x7e]+$"
 """What names are made of: ASCII without spaces."""
+SOURCE = r"^[a-z0-9_]+$"
+"""How a price source is named: `push`, or a feed's id."""
 _AMOUNT = r"^\d+(\.\d{1,9})?$"
 
 

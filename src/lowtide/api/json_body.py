@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args, get_origin
 
 import orjson
 from fastapi import HTTPException, Request, Response
@@ -33,7 +33,8 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that takes JSON only, parameters that it knows, and no NUL character in its path or query."""
+    """A route that takes JSON only, parameters that it knows, each once unless it is a list, and no NUL character in its
+    path or query."""
 
     knows_its_query: ClassVar[bool] = True
 
@@ -41,9 +42,9 @@ class StrictRoute(APIRoute):
         """FastAPI's handler, behind these checks."""
         handle, has_body = super().get_route_handler(), self.body_field is not None
         extra = [parameter["name"] for parameter in (self.openapi_extra or {}).get("parameters", [])]
-        known = {
-            field.alias for field in get_flat_params(self.dependant) if isinstance(field.field_info, Query)
-        }
+        fields = [field for field in get_flat_params(self.dependant) if isinstance(field.field_info, Query)]
+        known = {field.alias for field in fields}
+        lists = {field.alias for field in fields if _takes_a_list(field.field_info.annotation)}
         prefixes = tuple(name.removesuffix(ANY_NAME) for name in extra)
 
         async def strict(request: Request) -> Response:
@@ -53,6 +54,7 @@ class StrictRoute(APIRoute):
                 )
             if self.knows_its_query:
                 _refuse_unknown(request, known, prefixes)
+                _refuse_repeated(request, lists)
             if has_body and _sends(request) and not _is_json(request):
                 raise HTTPException(415, "Send JSON, with Content-Type: application/json")
             return await handle(StrictRequest(request.scope, request.receive))
@@ -72,6 +74,24 @@ def _refuse_unknown(request: Request, known: set[str], prefixes: tuple[str, ...]
             code="unknown_parameter",
             errors=(FieldError(f"?{name[:80]}", "unknown_parameter", text),),
         )
+
+
+def _takes_a_list(kind: Any) -> bool:
+    return get_origin(kind) is list or any(_takes_a_list(part) for part in get_args(kind))
+
+
+def _refuse_repeated(request: Request, lists: set[str]) -> None:
+    """Refuse a parameter given twice that is no list: readers differ on which of the two counts."""
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name in seen and name not in lists:
+            text = f"The parameter {name[:80]!r} is given twice, and one counts here. Send it once."
+            raise InvalidRequest(
+                text,
+                code="duplicate_parameter",
+                errors=(FieldError(f"?{name[:80]}", "duplicate_parameter", text),),
+            )
+        seen.add(name)
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> None:

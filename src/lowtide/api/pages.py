@@ -6,9 +6,10 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Query
 
 Limit = Annotated[int, Query(ge=1, le=200, description="How many to give")]
+CURSOR = r"^[a-z]+_[a-z0-9_]+$"
 After = Annotated[
     str | None,
-    Query(max_length=128, pattern=r"^[a-z]+_[a-z0-9_]+$", description="The `next` of the page before"),
+    Query(max_length=128, pattern=CURSOR, description="The `next` of the page before"),
 ]
 
 T = TypeVar("T")

@@ -6,6 +6,11 @@ from lowtide.values.addresses import PrivateAddress
 from lowtide.values.errors import FieldError, InvalidRequest
 from lowtide.wire.transport import Resolve, addresses_of, refuse_private_among
 
+_ELSEWHERE = {
+    "/base_url": "Describe local providers in config/providers/, or set LOWTIDE_ALLOW_PRIVATE_URLS=true."
+}
+_ALLOW = "Set LOWTIDE_ALLOW_PRIVATE_URLS=true to let the market call such addresses."
+
 
 async def refuse_private(url: str, pointer: str, *, allowed: bool, resolve: Resolve = addresses_of) -> None:
     """Raise InvalidRequest (`private_url`, `bad_url`) where the URL's host has an address that is not public, or none.
@@ -30,14 +35,13 @@ async def refuse_private(url: str, pointer: str, *, allowed: bool, resolve: Reso
         raise _refusal(
             "bad_url",
             pointer,
-            f"The host {host} cannot be resolved. Check its name, or set "
-            "LOWTIDE_ALLOW_PRIVATE_URLS=true to take any URL.",
+            f"The host {host} cannot be resolved. Check its name.",
         ) from None
     except PrivateAddress as fault:
         raise _refusal(
             "private_url",
             pointer,
-            f"{fault} Describe local providers in config/providers/, or set LOWTIDE_ALLOW_PRIVATE_URLS=true.",
+            f"{fault} {_ELSEWHERE.get(pointer, _ALLOW)}",
         ) from None
 
 

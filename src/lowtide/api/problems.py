@@ -10,7 +10,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from lowtide.api.feed_bodies import TAG
-from lowtide.api.fields import PRINTABLE
+from lowtide.api.fields import PRINTABLE, SOURCE
+from lowtide.api.pages import CURSOR
 from lowtide.values.errors import DeadlinePassed, FieldError, InvalidRequest, MarketError
 
 MEDIA_TYPE = "application/problem+json"
@@ -66,7 +67,15 @@ _SAID = {
     "too_long": "Send at most {max_length} of them; {actual_length} came.",
 }
 """What to do, by the kinds of error that pydantic words for programmers."""
+_FORMS = {
+    PRINTABLE: "Send letters, digits and punctuation without spaces, at most 128.",
+    SOURCE: "Send `push`, or the id of a feed.",
+    CURSOR: "Not a place in the list. Send the `next` of the page before, or leave it out for the first page.",
+}
+"""What to send, by the patterns that texts must match."""
+_WRITTEN = {"True": "true", "False": "false", "None": "null"}
 MAX_MESSAGE, MAX_DETAIL = 300, 600
+_WORD = re.compile(r"(?<!['\w])(True|False|None)(?!['\w])")
 _FRACTION = re.compile(r"(?<=:\d\d)\.\d+Z")
 _log = structlog.get_logger()
 
@@ -163,14 +172,16 @@ def _message(fault: dict[str, Any]) -> str:
         return f"The market knows no field {fault['loc'][-1]!r} here. Remove it or mend its name; /docs lists the fields."
     if kind in _SAID:
         return _SAID[kind].format_map({name: _short(value) for name, value in fault.get("ctx", {}).items()})
-    if kind == "string_pattern_mismatch" and fault["ctx"]["pattern"] == PRINTABLE:
-        return "Send letters, digits and punctuation without spaces, at most 128."
+    if kind == "string_pattern_mismatch" and fault["ctx"]["pattern"] in _FORMS:
+        return _FORMS[fault["ctx"]["pattern"]]
     text = text[:MAX_MESSAGE]
     return text if text.endswith(".") else text + "."
 
 
 def _short(value: Any) -> str:
-    """A limit as people write it: 2 rather than 2.0."""
+    """A limit as people write it: 2 rather than 2.0, and true rather than Python's True."""
+    if isinstance(value, str):
+        return _WORD.sub(lambda word: _WRITTEN[word[0]], value)
     return (
         f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
     )

@@ -6,7 +6,9 @@ from typing import Any
 from lowtide.cli.findings import Finding, Serving
 from lowtide.cli.options import DEFAULT_URL
 from lowtide.cli.say import CommandFailed
-from lowtide.cli.service import Service
+from lowtide.cli.service import Service, every
+
+_NAMED = 5
 
 
 def check_service(url: str, key: str | None) -> tuple[list[Finding], Serving | None]:
@@ -29,7 +31,8 @@ def check_service(url: str, key: str | None) -> tuple[list[Finding], Serving | N
     except CommandFailed as fault:
         return [up, _refused(fault)], Serving(url, ready["book_version"], None)
     taken = Finding("key", "ok", "the service takes it")
-    return [up, taken, _offers(book["data"])], Serving(url, book["book_version"], book["digest"])
+    found = [up, taken, _offers(book["data"]), _feeds(list(every(service, "/v1/feeds")))]
+    return found, Serving(url, book["book_version"], book["digest"])
 
 
 def _refused(fault: CommandFailed) -> Finding:
@@ -53,3 +56,22 @@ def _offers(asks: list[dict[str, Any]]) -> Finding:
             "offers", "broken", f"none of {len(asks)} has a valid quote now", "lowtide offers quote OFFER …"
         )
     return Finding("offers", "ok", f"{priced} of {len(asks)} have a valid quote now ({models} models)")
+
+
+def _feeds(feeds: list[dict[str, Any]]) -> Finding:
+    """How the sources of prices do; those that fail or are silent by name."""
+    open_ = [feed for feed in feeds if feed["state"] != "closed"]
+    if not open_:
+        return Finding("feeds", "unset", "none is registered", "lowtide feeds add")
+    counts = ", ".join(
+        f"{sum(1 for feed in open_ if feed['state'] == state)} {state}"
+        for state in ("ok", "failing", "silent")
+    )
+    ill = sorted(
+        (feed for feed in open_ if feed["state"] != "ok"), key=lambda feed: feed["state"] != "silent"
+    )
+    if not ill:
+        return Finding("feeds", "ok", counts)
+    named = ", ".join(f"{feed['id']} ({feed['kind']}, {feed['state']})" for feed in ill[:_NAMED])
+    more = f" and {len(ill) - _NAMED} more" if len(ill) > _NAMED else ""
+    return Finding("feeds", "broken", f"{counts}: {named}{more}", f"lowtide feeds show {ill[0]['id']}")

@@ -7,6 +7,7 @@ import typer
 
 from lowtide.cli.say import NOTHING, facts, money, plain, table, when
 
+CLOSED = "closed"
 _COUNTS = (
     ("entries", "in the list"),
     ("offers", "taken"),
@@ -44,10 +45,63 @@ def _named(one: Mapping[str, Any]) -> str:
 
 
 def _over_time(one: Mapping[str, Any]) -> str:
-    parts = [f"{one['quotes']} prices"] if one["quotes"] > 1 else []
+    """The next change of the price, how many follow it, and the step by length."""
+    parts = [_next_change(one["quotes"], one["prices"] is not None)] if one["quotes"] else []
+    left = one["quotes_count"] - (2 if one["prices"] is not None else 1)
+    parts += [f"{left:,} more"] if left > 0 else []
     steps = (one["prices"] or {}).get("steps") or ()
     parts += [f"above {step['above_tokens']:,} tokens: another" for step in steps[:1]]
-    return ", ".join(parts) or NOTHING
+    return ", ".join(part for part in parts if part) or NOTHING
+
+
+def _next_change(quotes: Sequence[Mapping[str, Any]], in_force: bool) -> str:
+    """From the price in force to the next: until 10:45Z, then $1/$2. Empty where none follows."""
+    if not in_force:
+        return f"from {_clock(quotes[0]['valid_from'], None)} {_asked(quotes[0])}"
+    first, *later = quotes
+    closed = f"{CLOSED} " if _asked(first) == CLOSED else ""
+    if not later:
+        return closed.strip()
+    ends, begins = first["valid_until"], later[0]["valid_from"]
+    until = f"{closed}until {_clock(ends, first['valid_from'])}"
+    if begins != ends:
+        return f"{until}, from {_clock(begins, ends)} {_asked(later[0])}"
+    return f"{until}, then {_asked(later[0])}"
+
+
+def _asked(quote: Mapping[str, Any]) -> str:
+    """What a quote asks, input/output; closed where it sells nothing."""
+    if sold(quote["capacity"]) == CLOSED:
+        return CLOSED
+    prices = quote["prices"]
+    return f"{money(prices['input_per_mtok'])}/{money(prices['output_per_mtok'])}"
+
+
+def _clock(at: str, since: str | None) -> str:
+    """A time to the minute, with its day where that is another than that of `since`."""
+    day, clock = at[:10], f"{at[11:16]}Z"
+    return clock if since is not None and since[:10] == day else f"{day[5:]} {clock}"
+
+
+def sold(capacity: Mapping[str, Any] | None) -> str:
+    """A capacity in words: 8 at once, 600 requests/min; closed where any limit is 0."""
+    if capacity is None:
+        return NOTHING
+    if 0 in capacity.values():
+        return CLOSED
+    units = (
+        ("concurrency", "at once"),
+        ("requests_per_minute", "requests/min"),
+        ("tokens_per_minute", "tokens/min"),
+    )
+    limits = [f"{capacity[name]:,} {unit}" for name, unit in units if capacity[name] is not None]
+    return ", ".join(limits) or NOTHING
+
+
+def ignored(fields: Sequence[str]) -> None:
+    """Fields that nobody reads: a mistyped one is seen here."""
+    if fields:
+        typer.echo(f"Ignored fields: {', '.join(fields)}. docs/feeds.md lists those that are read.")
 
 
 def refused(entries: Sequence[Mapping[str, Any]], count: int) -> None:
@@ -117,6 +171,12 @@ def show_read(row: Mapping[str, Any], limit: int) -> None:
     )
     if row["understood"]:
         understood(row["understood"], limit, health["offers"])
+    if health["reference_only"]:
+        typer.echo(
+            f"{health['reference_only']:,} of these offers are priced by another source, whose quotes count: "
+            f"`lowtide offers source OFFER {row['id']}` changes that."
+        )
+    ignored(row["ignored"])
     skipped(health["skipped"])
     for note in health["held_back"]:
         typer.echo(f"held back: {note}")

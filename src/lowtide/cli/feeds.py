@@ -22,13 +22,26 @@ _Format = Annotated[
     ),
 ]
 _Include = Annotated[
-    list[str] | None, typer.Option(help="Pattern of models to take, such as gpt-*; repeat. [default: all]")
+    list[str] | None,
+    typer.Option(
+        help="Pattern of models to take, by the list's or the market's name: gpt-*; repeat. [default: all]"
+    ),
 ]
 _Exclude = Annotated[list[str] | None, typer.Option(help="Pattern of models to leave out; repeat.")]
 _Lane = Annotated[
     list[str] | None, typer.Option("--lane", help="Only this lane; repeat. [default: all that are priced]")
 ]
-_Select = Annotated[str | None, typer.Option(help="In LiteLLM's map: the litellm_provider to take.")]
+_Select = Annotated[
+    str | None,
+    typer.Option(help="In LiteLLM's map: the litellm_provider to take, or a pattern; '*' takes all."),
+]
+_Prices = Annotated[
+    str | None,
+    typer.Option(
+        metavar="INPUT/OUTPUT",
+        help="For a list of models without prices: what each costs, USD per million tokens.",
+    ),
+]
 _Rows = Annotated[int, typer.Option("--limit", min=0, help="How many offers to show.")]
 
 
@@ -96,6 +109,7 @@ def try_(
     include: _Include = None,
     exclude: _Exclude = None,
     lane: _Lane = None,
+    prices: _Prices = None,
     input_: Annotated[
         str, typer.Option("--input", help="For a tariff: the base, USD per million input tokens.")
     ] = "1",
@@ -112,13 +126,14 @@ def try_(
     """
     document = feed_try.document_of(source)
     as_of = None if at is None else micros(parse_instant(moment(at)))
-    tariff = feed_try.tariff_of(document) if format_ is None else None
+    tariff = feed_try.tariff_of(document, source) if format_ is None else None
     if tariff is not None:
         feed_try.show_tariff(tariff, feed_try.price(input_), feed_try.price(output), as_of)
         return
     context = feed_try.context_of(
         provider,
         as_of,
+        None if prices is None else feed_try.both_prices(prices),
         select=select or "*",
         include=tuple(include or ("*",)),
         exclude=tuple(exclude or ()),
@@ -150,6 +165,7 @@ def add(
     include: _Include = None,
     exclude: _Exclude = None,
     lane: _Lane = None,
+    prices: _Prices = None,
     offer: Annotated[
         list[str] | None,
         typer.Option(
@@ -180,6 +196,7 @@ def add(
             "valid_for_s": int(duration_s(valid_for)),
             "select": select,
             "authorize": authorize or None,
+            "prices": None if prices is None else feed_try.both_prices(prices),
             **picks,
         },
         "tariff": None if tariff is None else {"tariff": table_file(tariff), "offers": _bases(offer)},
@@ -228,7 +245,11 @@ def close(feed: _Feed, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson 
     Example: lowtide feeds close feed_01abc…
     """
     found = Service(url, key).delete(f"/v1/feeds/{feed}")
-    typer.echo(found.text if as_json else f"Feed {feed} is closed; what it listed is withdrawn.")
+    typer.echo(
+        found.text
+        if as_json
+        else f"Feed {feed} is closed. What it listed is withdrawn; what else it priced has no price until another source gives one."
+    )
 
 
 def _bases(offers: list[str] | None) -> list[dict[str, Any]]:
@@ -237,11 +258,10 @@ def _bases(offers: list[str] | None) -> list[dict[str, Any]]:
         raise typer.BadParameter("--tariff needs --offer OFFER=INPUT/OUTPUT, such as off_01abc…=0.25/1.25.")
     found = []
     for text in offers:
-        offer_id, _, prices = text.partition("=")
-        input_, _, output = prices.partition("/")
-        if not offer_id or not input_ or not output:
+        offer_id, equals, prices = text.partition("=")
+        if not offer_id or not equals:
             raise typer.BadParameter(
                 f"{text!r} is none. Write OFFER=INPUT/OUTPUT, such as off_01abc…=0.25/1.25."
             )
-        found.append({"offer_id": offer_id, "prices": {"input_per_mtok": input_, "output_per_mtok": output}})
+        found.append({"offer_id": offer_id, "prices": feed_try.both_prices(prices)})
     return found

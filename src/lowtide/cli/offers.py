@@ -123,6 +123,26 @@ def add(
     typer.echo(f"Next, give it a price: lowtide offers quote {made.data['id']} --input 0.25 --output 1.25")
 
 
+@app.command("source")
+def source(
+    offer: OfferId,
+    whose: Annotated[str, typer.Argument(metavar="push|FEED", help="push, or a feed's id.")],
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose whose quotes are an offer's price: what is pushed, or a feed's. What others say is kept as reference.
+
+    Example: lowtide offers source off_01abc… push
+    """
+    found = Service(url, key).patch(f"/v1/offers/{offer}", {"price_source": whose})
+    if as_json:
+        typer.echo(found.text)
+        return
+    version = found.data["book_version"]
+    typer.echo(f"Offer {offer} takes its price from {whose} now (book version {version}).")
+
+
 @app.command("withdraw")
 def withdraw(offer: OfferId, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson = False) -> None:
     """Withdraw an offer: it loses every auction from now on; what it has won runs to its end.

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.kept_prices import bar_of, held
 from lowtide.exchange.market import Market
-from lowtide.exchange.register import offer_or_404
+from lowtide.exchange.register import PUSH, offer_or_404
 from lowtide.market.price_history import (
     Bar,
     HeldQuote,
@@ -20,8 +20,9 @@ from lowtide.market.price_history import (
     pieces,
     ticks,
 )
-from lowtide.store import price_bars
+from lowtide.store import price_bars, providers
 from lowtide.store.price_bars import KeptBar, TakenQuote
+from lowtide.store.tables import OfferRow
 from lowtide.values.errors import FieldError, InvalidRequest
 from lowtide.values.instants import DAY_US, HOUR_US, MINUTE_US, SECOND_US, rfc3339
 
@@ -183,7 +184,7 @@ class _Stored:
 
 
 async def _load(conn: AsyncConnection, offer_id: str, source: str | None, begin: int, end: int) -> _Stored:
-    offer = await offer_or_404(conn, offer_id)
+    offer, asked = await offer_or_404(conn, offer_id), source
     source = source or offer.price_source
     end = end if offer.withdrawn_at is None else min(end, offer.withdrawn_at)
     if source is None:
@@ -195,7 +196,20 @@ async def _load(conn: AsyncConnection, offer_id: str, source: str | None, begin:
         text = "The price changed too often in that range to be read at once. Send a shorter one."
         raise _refusal("from", "too_many_changes", text)
     before = await price_bars.last_bars(conn, offer_id, source, begin)
+    if asked and not (quotes or kept or before):
+        await _refuse_unknown_source(conn, offer, asked)
     return _Stored(source, end, quotes, kept, before[0] if before else None)
+
+
+async def _refuse_unknown_source(conn: AsyncConnection, offer: OfferRow, source: str) -> None:
+    """A source that never priced the offer is taken for a mistake, unless it may still: a push, its provider's feed."""
+    feed = None if source == PUSH else await providers.get_feed(conn, source)
+    if source != PUSH and (feed is None or feed.provider_id != offer.provider_id):
+        text = (
+            f"The offer {offer.id} has no source {source[:80]!r}. Send `push`, or the id of a feed of its provider; left "
+            "out: the one whose quotes count."
+        )
+        raise _refusal("source", "unknown_source", text)
 
 
 def _default_step(market: Market, begin: int, end: int, now: int) -> int:

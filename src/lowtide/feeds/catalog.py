@@ -66,9 +66,9 @@ def catalog_listings(
 ) -> list[Listing]:
     """Every model of a provider on each lane that is priced within `[start_us, end_us)`, µs UTC.
 
-    `include` and `exclude` are patterns of the catalog's model ids; upstream `strip_prefix` is taken off the id and
-    `model_prefix` put before it. A lane that the catalog does not price has the price of `lane_rules`. A `tariff`
-    stands in place of the catalog's hours of the day, for the standard lane.
+    `include` and `exclude` are patterns of the catalog's model ids or of the market's names; upstream `strip_prefix` is
+    taken off the id and `model_prefix` put before it. A lane that the catalog does not price has the price of
+    `lane_rules`. A `tariff` stands in place of the catalog's hours of the day, for the standard lane.
 
     Raises SetupError for a provider or lane that the catalog does not know.
     """
@@ -79,9 +79,9 @@ def catalog_listings(
     naming = names or ModelNames()
     found: list[Listing] = []
     for model in _provider(catalog_id).models:
-        if not matches(model.id, include) or matches(model.id, exclude):
-            continue
         market_name = naming.market_name(model.id)
+        if not _any_matches(model.id, market_name, include) or _any_matches(model.id, market_name, exclude):
+            continue
         standard = lane_quotes(model, {}, start_us, end_us, sequence)
         raw = sha256(repr((model.id, model.prices)).encode()).hex()
         for lane, context in _lanes_of(model, lanes):
@@ -107,6 +107,10 @@ def catalog_listings(
                     )
                 )
     return found
+
+
+def _any_matches(catalog_id: str, market_name: str, patterns: Sequence[str]) -> bool:
+    return matches(catalog_id, patterns) or matches(market_name, patterns)
 
 
 def lane_quotes(

@@ -14,6 +14,7 @@ from typing import Literal
 
 import httpx
 
+from lowtide.feeds.fetch_words import size, unreachable, user_agent
 from lowtide.values.addresses import PrivateAddress
 from lowtide.values.errors import MarketError
 
@@ -99,7 +100,9 @@ async def fetch(
     except httpx.UnsupportedProtocol as fault:
         raise FeedFailed("bad_url", f"{_shown(url)} cannot be called: {fault}.") from fault
     except httpx.RequestError as fault:
-        raise FeedFailed("feed_unreachable", f"{_shown(url)} cannot be fetched: {fault}.") from fault
+        raise FeedFailed(
+            "feed_unreachable", f"{_shown(url)} cannot be fetched: {unreachable(fault)}."
+        ) from fault
     return Fetched(
         status="not_modified" if response.status_code == 304 else "fresh",
         body=body,
@@ -134,7 +137,7 @@ async def _follow(
 def _request(
     client: httpx.AsyncClient, url: httpx.URL, ask: _Ask, timeout_s: float, *, trusted: bool
 ) -> httpx.Request:
-    headers = httpx.Headers({"accept": "application/json, */*;q=0.5"})
+    headers = httpx.Headers({"accept": "application/json, */*;q=0.5", "user-agent": user_agent()})
     try:
         headers.update(ask.headers if trusted else {})
         headers["accept-encoding"] = "gzip"
@@ -188,7 +191,7 @@ async def _body(response: httpx.Response, ask: _Ask) -> bytes:
         said = "" if wait_s is None else f" and asks to wait {wait_s} s"
         detail = f"{where} answers {status} {response.reason_phrase}".rstrip() + f"{said}."
         raise FeedFailed("feed_http_status", detail, http_status=status, retry_after_s=wait_s)
-    whole, too_large = io.BytesIO(), f"{where} is larger than {ask.max_bytes} bytes."
+    whole, too_large = io.BytesIO(), f"{where} is larger than {size(ask.max_bytes)}."
     declared = response.headers.get("content-length", "")
     if declared.isdecimal() and (len(declared) > 18 or int(declared) > ask.max_bytes):
         raise FeedFailed("feed_too_large", too_large)
@@ -217,7 +220,7 @@ async def _decoded(response: httpx.Response, max_bytes: int) -> AsyncGenerator[b
         raw_bytes += len(chunk)
         if raw_bytes > max_bytes:
             raise FeedFailed(
-                "feed_too_large", f"{_shown(response.request.url)} sends more than {max_bytes} bytes."
+                "feed_too_large", f"{_shown(response.request.url)} sends more than {size(max_bytes)}."
             )
         while chunk:
             if packed.eof:  # gzip files may follow one another

@@ -62,7 +62,8 @@ class Refusal:
 class Reading:
     """What the market understood of a document: listings, refused entries, and how many entries it had.
 
-    `skipped` are entries that are no business of the market's (other providers, image models), by reason with counts.
+    `skipped` are entries that are no business of the market's (other providers, image models), by reason with counts;
+    `ignored` are fields of our own JSON and CSV that nobody reads, at most 20.
     """
 
     format: str
@@ -70,6 +71,7 @@ class Reading:
     refused: tuple[Refusal, ...] = ()
     entries: int = 0
     skipped: tuple[tuple[str, int], ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def models(self) -> int:

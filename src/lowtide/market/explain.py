@@ -1,5 +1,6 @@
 """What a decision looked like from each bid's side, made when somebody reads; never stored."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from lowtide.market.auction import AWARDED, HELD, NO_OFFERS, QUEUED, Decision
@@ -17,6 +18,7 @@ from lowtide.market.task import Task
 from lowtide.values.instants import SECOND_US, rfc3339
 from lowtide.values.money import usd
 
+_NAMED = 8
 _PRICED = {
     LossReason.NONE,
     LossReason.OUTBID,
@@ -57,7 +59,10 @@ class BidView:
 def bid_views(
     task: Task, inputs: Inputs, as_of: int, auction_key: bytes, decision: Decision
 ) -> list[BidView]:
-    """Every bid of a decision, at the prices bid: those still in by rank, then the others by how far they came."""
+    """Every bid of a decision, at the prices bid: those still in by rank, then the others by how far they came.
+
+    What the task's own lists leave out comes last: in a big book it is most of it, and says least.
+    """
     spot, book = decision.spot, decision.spot.book
     live = {bid.row: bid for bid in inputs.live}
     ranked = best_rows(book, spot.reason, spot.score, auction_key, len(book))
@@ -98,12 +103,17 @@ def bid_views(
         key=lambda view: (
             view.rank is None,
             view.rank or 0,
-            -progress(int(spot.reason[view.row])),
+            -_interest(int(spot.reason[view.row])),
             view.bid_nano or 0,
             view.row,
         )
     )
     return views
+
+
+def _interest(reason: int) -> int:
+    """How far a bid came; those that the task itself left out tell nothing of the market."""
+    return -1 if reason == LossReason.NOT_ALLOWED else progress(reason)
 
 
 def min_to_win(task: Task, decision: Decision, row: int) -> int | None:
@@ -236,17 +246,16 @@ def why_not(task: Task, book: Book, decision: Decision, view: BidView) -> str:
 
 
 def _lost(decision: Decision) -> str:
-    counts: dict[str, int] = {}
-    for reason in decision.reasons.tolist():
-        if reason not in (LossReason.NONE, LossReason.OUTBID, LossReason.LOST_TIE):
-            code = LossReason(reason).code
-            counts[code] = counts.get(code, 0) + 1
-    if not counts:
+    """How many were ruled out by what, the latest tests first: one that nearly won counts more than dozens left out."""
+    lost = Counter(decision.reasons.tolist())
+    for still_in in (LossReason.NONE, LossReason.OUTBID, LossReason.LOST_TIE):
+        lost.pop(still_in, None)
+    if not lost:
         return ""
-    named = ", ".join(
-        f"{count} {code}" for code, count in sorted(counts.items(), key=lambda pair: -pair[1])[:4]
-    )
-    return f" Ruled out: {named}."
+    ordered = sorted(lost, key=_interest, reverse=True)
+    named = [f"{lost[reason]} {LossReason(reason).code}" for reason in ordered[:_NAMED]]
+    rest = sum(lost[reason] for reason in ordered[_NAMED:])
+    return f" Ruled out: {', '.join(named)}{f', and {rest} earlier' if rest else ''}."
 
 
 def _claimed(offer: Offer, domain: str) -> int | None:

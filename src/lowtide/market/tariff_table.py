@@ -245,6 +245,10 @@ def _minute(value: Any, where: str) -> int:
 
 
 def _zone(name: Any) -> ZoneInfo:
+    if name is None:
+        raise _bad(
+            'The field zone is missing: give the seller\'s clock, such as zone = "Europe/Berlin" or "UTC".'
+        )
     try:
         return ZoneInfo(name)
     except (TypeError, ValueError, OSError, KeyError):

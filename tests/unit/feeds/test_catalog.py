@@ -159,3 +159,11 @@ def test_the_demos_twelve_models_are_in_the_catalog_with_prices():
     for one in demo:
         assert listing(one["provider"], one["upstream_model"]).priced
         assert ModelNames().market_name(one["upstream_model"]) == one["model"] or one["provider"] == "groq"
+
+
+def test_patterns_match_the_catalog_s_id_and_the_market_s_name():
+    for include in (("perplexity/kimi-k3",), ("kimi-k3",)):
+        found = catalog_listings("perplexity", NOW, NOW + WEEK, 1, include=include)
+        assert [one.upstream_model for one in found] == ["perplexity/kimi-k3"]
+    left = catalog_listings("perplexity", NOW, NOW + WEEK, 1, exclude=("kimi-k3",))
+    assert "kimi-k3" not in {one.model for one in left}

@@ -58,7 +58,7 @@ WINDOW = {"start": "01:00", "end": "02:00", "multiplier": "0.5"}
     ("table", "words"),
     [
         ({"zone": "Mars/Olympus", "windows": [WINDOW]}, "no IANA time zone"),
-        ({"windows": [WINDOW]}, "no IANA time zone"),
+        ({"windows": [WINDOW]}, "zone is missing"),
         ({"zone": "UTC"}, "at least one window"),
         ({"zone": "UTC", "windows": [WINDOW], "colour": 1}, "no field 'colour'"),
         ({"zone": "UTC", "windows": [WINDOW | {"start": "25:00"}]}, "start of window 1"),

@@ -18,7 +18,14 @@ from lowtide.exchange.quotes import Pushed, cancel_quote, confirm_quote, push_qu
 from lowtide.exchange.register import offer_or_404
 from lowtide.store import offers
 from lowtide.store.tables import QuoteRow
-from lowtide.values.errors import FieldError, InvalidRequest, MarketError, NotFound, StaleQuote
+from lowtide.values.errors import (
+    FieldError,
+    InvalidRequest,
+    MarketError,
+    NotFound,
+    OverlappingQuotes,
+    StaleQuote,
+)
 from lowtide.values.instants import HOUR_US
 
 router = APIRouter(tags=["quotes and the book"], route_class=StrictRoute)
@@ -99,6 +106,8 @@ async def _push(
     async def make() -> dict[str, Any]:
         try:
             taken, version = await push_quotes(market, [one for one, _ in pushed], claim=once.claim)
+        except OverlappingQuotes as fault:
+            raise _both_named(fault, pushed, now) from None
         except MarketError as fault:
             fault.errors = tuple(_placed(error, fault, pushed) for error in fault.errors)
             raise
@@ -132,6 +141,26 @@ def _placed(error: FieldError, fault: MarketError, pushed: list[tuple[Pushed, st
     of_quote = isinstance(fault, StaleQuote | NotFound)
     where = _quote_of(slot) if of_quote else slot
     return FieldError(f"{where}/{field}", error.code, error.message)
+
+
+def _both_named(fault: OverlappingQuotes, pushed: list[tuple[Pushed, str]], now: int) -> OverlappingQuotes:
+    """The fault with the offer and with the places of both quotes: in a push of many they may stand far apart."""
+    place = int(fault.errors[0].pointer[1:].partition("/")[0])
+    later, pointer = pushed[place]
+    start = now if later.valid_from is None else later.valid_from
+    others = (
+        where
+        for number, (one, where) in enumerate(pushed)
+        if number != place
+        and one.offer_id == later.offer_id
+        and (now if one.valid_from is None else one.valid_from) <= start
+        and (one.valid_until is None or one.valid_until > start)
+    )
+    places = " and ".join(where for where in (next(others, ""), pointer) if where)
+    text = f"Two quotes of offer {later.offer_id} overlap{places and f' ({places})'}. {fault.detail}"
+    named = OverlappingQuotes(text)
+    named.errors = (FieldError(f"{pointer}/valid_from", fault.code, text),)
+    return named
 
 
 async def _refuse_others(market: TheMarket, who: Principal, pushed: list[tuple[Pushed, str]]) -> None:

@@ -11,9 +11,10 @@ from lowtide.market.quote import Prices
 class Context:
     """Whose prices a document has, over which time (µs UTC) they are quoted, and which of them are wanted.
 
-    `include` and `exclude` are patterns of the document's model names. `select` is the `litellm_provider` of a cost
-    map, None for the provider's own name. `lanes` None takes every lane that the document has. `prices` stand in where
-    a list of models has none. `features` are added to what the document says; `max_output_tokens` stands in.
+    `include` and `exclude` are patterns of model names, the document's or the market's. `select` is the
+    `litellm_provider` of a cost map, None for the provider's own name. `lanes` None takes every lane that the document
+    has. `prices` stand in where a list of models has none. `features` are added to what the document says;
+    `max_output_tokens` stands in.
     """
 
     provider: str
@@ -29,7 +30,8 @@ class Context:
     max_output_tokens: int = 4_096
 
     def wants(self, *names: str) -> bool:
-        """Whether a model is wanted that the document calls by any of these names."""
+        """Whether a model is wanted that goes by any of these names, or by what the market makes of them."""
+        names += tuple(self.names.market_name(name) for name in names)
         return _any(names, self.include) and not _any(names, self.exclude)
 
     def wants_lane(self, lane: str) -> bool:

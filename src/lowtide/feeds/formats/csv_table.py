@@ -4,7 +4,8 @@ Needed: model, input_per_mtok, output_per_mtok (USD per million tokens). Known b
 cached_input_per_mtok, cache_write_per_mtok, per_request, valid_from, valid_until, currency, context_window,
 max_output_tokens, concurrency, requests_per_minute, tokens_per_minute, region or regions (several with spaces between).
 Comma, semicolon or tab separate. Rows of one upstream model, lane and variant are one listing; what is not a price or an
-interval its first row says. A row is named as in a spreadsheet: the header is row 1.
+interval its first row says. Other columns are ignored, and the reading names them. A row is named as in a spreadsheet:
+the header is row 1.
 """
 
 import csv
@@ -16,6 +17,7 @@ from lowtide.feeds.formats.context import Context
 from lowtide.feeds.formats.document import Document
 from lowtide.feeds.formats.entries import Entry, Fault, reading, refusal
 from lowtide.feeds.formats.fields import Node, features
+from lowtide.feeds.formats.ignored_fields import COLUMNS, distinct
 from lowtide.feeds.formats.own_fields import (
     PRICE_FIELDS,
     WRONG_UNITS,
@@ -59,7 +61,9 @@ def take(document: Document, context: Context) -> Reading:
     """The listings of the table. Raises BadValue."""
     if document.text is None:
         raise BadValue("not_this_format", f"The table cannot be read: {document.fault}. Save it as UTF-8.")
-    _require(_header(document.text)[1])
+    columns = _header(document.text)[1]
+    _require(columns)
+    ignored = distinct(name for name in columns if name and name not in COLUMNS)
     offers: dict[tuple[str, str, str], Entry] = {}
     refused: list[Refusal] = []
     count = 0
@@ -70,9 +74,9 @@ def take(document: Document, context: Context) -> Reading:
         except BadValue as fault:
             refused.append(refusal(entry, fault))
     if count and not offers:
-        return Reading(NAME, (), tuple(refused), count)
+        return Reading(NAME, (), tuple(refused), count, ignored=ignored)
     found = reading(NAME, offers.values(), lambda entry: _listings(entry.value, context))
-    return replace(found, refused=(*refused, *found.refused), entries=count)
+    return replace(found, refused=(*refused, *found.refused), entries=count, ignored=ignored)
 
 
 def _require(columns: list[str]) -> None:
@@ -134,8 +138,8 @@ def _collect(entry: Entry, offers: dict[tuple[str, str, str], Entry], context: C
 
 
 def _listings(offered: Offered, context: Context) -> Iterator[Listing]:
-    wanted(offered.upstream, offered.lane, context)
     row = offered.rows[0]
+    wanted((offered.upstream, row.name("model")), offered.lane, context)
     model = context.names.market_name(row.name("model"))
     window = row.tokens("context_window") or DEFAULT_CONTEXT_WINDOW
     places = row.text("regions") or row.text("region")

@@ -68,8 +68,8 @@ def _require(wanted: str, entries: Mapping[str, Any]) -> None:
     near = get_close_matches(wanted, names, n=3, cutoff=0.5) or names[:5]
     raise BadValue(
         "empty_feed",
-        f"The cost map has no entries of litellm_provider {shown(wanted)}. Select one that it has, such as "
-        f"{', '.join(ascii(name) for name in near)}.",
+        f"The cost map has no entries of litellm_provider {shown(wanted)}. Name one that it has as `select`, such as "
+        f"{', '.join(ascii(name) for name in near)}; '*' takes all of them.",
     )
 
 
@@ -84,7 +84,7 @@ def _listings(entry: Entry, wanted: str, context: Context) -> Iterator[Listing]:
     if not context.wants(upstream, entry.name):
         raise NotForUs("not included")
     name = Node({"model": upstream}).name("model")
-    end_us = end_of(node, "deprecation_date", context)
+    end_us = end_of(node, context)
     costs = CostEntry.of(node, inclusive=provider == "xai")
     lanes = [lane for lane in costs.lanes if context.wants_lane(lane)]
     if not lanes:

@@ -19,10 +19,11 @@ Prices are USD per million tokens (and per request), decimal strings: JSON numbe
 an interval stands either `curve`, a list of `{"prices": …, "valid_from": …, "valid_until": …, "capacity": …}` that do not
 overlap, or beside them `tariff`, a clock schedule (zone, windows with start, end, days, and multiplier or prices) of
 which `prices` are the base. No `valid_from` means now; no `valid_until` means as long as the feed is fresh. A missing
-price is unknown, never free. Unknown fields are ignored.
+price is unknown, never free. Unknown fields are ignored, and the reading names them.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from lowtide.feeds.formats.amounts import decimal_of, require_usd
@@ -30,6 +31,7 @@ from lowtide.feeds.formats.context import Context
 from lowtide.feeds.formats.document import Document, entry_hash
 from lowtide.feeds.formats.entries import Entry, Fault, entries_of, reading
 from lowtide.feeds.formats.fields import Node, features, shown
+from lowtide.feeds.formats.ignored_fields import DOCUMENT, ignored
 from lowtide.feeds.formats.own_fields import clipped, lane_of, limits, prices_of, slot, variant_of, wanted
 from lowtide.feeds.formats.shape import expect
 from lowtide.feeds.listing import DEFAULT_CONTEXT_WINDOW, Listing, Reading
@@ -65,15 +67,16 @@ def take(document: Document, context: Context) -> Reading:
     require_usd(Node(whole))
     models = whole.get("models")
     listed = expect(models if isinstance(models, list) else None, NAME, 'an object with a list "models"')
-    return reading(NAME, entries_of(listed, "/models", "model"), lambda entry: _listings(entry, context))
+    found = reading(NAME, entries_of(listed, "/models", "model"), lambda entry: _listings(entry, context))
+    return replace(found, ignored=ignored(whole, DOCUMENT))
 
 
 def _listings(entry: Entry, context: Context) -> Iterator[Listing]:
     node = Node.of(entry.value)
     upstream = node.name("upstream_model" if node.get("upstream_model") else "model")
     lane, variant = lane_of(node), variant_of(node)
-    wanted(upstream, lane, context)
     model = node.name("model") if node.get("model") else upstream
+    wanted((upstream, model), lane, context)
     name = context.names.market_name(model)
     window = node.tokens("context_window") or DEFAULT_CONTEXT_WINDOW
     latency = node.node("latency") or Node({})

@@ -11,6 +11,7 @@ from lowtide.feeds.formats.context import Context
 from lowtide.feeds.formats.document import Document, entry_hash
 from lowtide.feeds.formats.entries import Entry, NotForUs, entries_of, reading
 from lowtide.feeds.formats.fields import Node, features, modalities
+from lowtide.feeds.formats.openrouter import end_of
 from lowtide.feeds.formats.shape import expect
 from lowtide.feeds.formats.token_pricing import pricing_quotes
 from lowtide.feeds.listing import DEFAULT_CONTEXT_WINDOW, Listing, Reading
@@ -50,7 +51,7 @@ def _listings(entry: Entry, context: Context) -> Iterator[Listing]:
         model=model,
         upstream_model=upstream,
         lane="standard",
-        quotes=_quotes(node, context),
+        quotes=_quotes(node, context, end_of(node, context)),
         context_window=window,
         max_output_tokens=min(limit, window),
         modalities=modalities(node.words("input_modalities"), context.names.modalities(model)),
@@ -59,19 +60,19 @@ def _listings(entry: Entry, context: Context) -> Iterator[Listing]:
     )
 
 
-def _quotes(node: Node, context: Context) -> tuple[Quote, ...]:
+def _quotes(node: Node, context: Context, end_us: int) -> tuple[Quote, ...]:
     pricing = node.node("pricing")
     if pricing is not None and ("prompt" in pricing.values or "completion" in pricing.values):
-        return pricing_quotes(pricing, context, context.valid_until_us)
+        return pricing_quotes(pricing, context, end_us)
     prices = context.prices
     if pricing is not None and ("input" in pricing.values or "output" in pricing.values):
         require_usd(pricing)
         prices = Prices(
             _per_mtok(pricing, "input"), _per_mtok(pricing, "output"), _per_mtok(pricing, "cached_input")
         )
-    if prices is None or context.valid_until_us <= context.now_us:
+    if prices is None or end_us <= context.now_us:
         return ()
-    return (Quote(prices, context.now_us, context.valid_until_us, 0),)
+    return (Quote(prices, context.now_us, end_us, 0),)
 
 
 def _per_mtok(pricing: Node, name: str) -> int | None:

@@ -12,6 +12,7 @@ from lowtide.feeds.formats.token_pricing import pricing_quotes
 from lowtide.feeds.listing import DEFAULT_CONTEXT_WINDOW, Listing, Reading
 
 NAME = "openrouter"
+_LAST_DAYS = ("expiration_date", "deprecation_date")
 _MARKS = ("architecture", "top_provider", "canonical_slug")
 _PARAMETERS = {
     "tools": "tools",
@@ -55,14 +56,12 @@ def takes(architecture: Node | None, default: tuple[str, ...]) -> tuple[str, ...
     return modalities(architecture.words("input_modalities"), default)
 
 
-def end_of(node: Node, field: str, context: Context) -> int:
+def end_of(node: Node, context: Context) -> int:
     """When quotes end (µs UTC): with the reading, or on the model's last day. Raises NotForUs once it is over."""
-    expires = node.instant_us(field)
-    if expires is None:
-        return context.valid_until_us
-    if expires <= context.now_us:
+    last_days = [expires for field in _LAST_DAYS if (expires := node.instant_us(field)) is not None]
+    if any(expires <= context.now_us for expires in last_days):
         raise NotForUs("deprecated")
-    return min(expires, context.valid_until_us)
+    return min([*last_days, context.valid_until_us])
 
 
 def _listings(entry: Entry, context: Context) -> Iterator[Listing]:
@@ -75,7 +74,7 @@ def _listings(entry: Entry, context: Context) -> Iterator[Listing]:
         raise NotForUs("other lane")
     model = context.names.market_name(upstream)
     taken = takes(node.node("architecture"), context.names.modalities(model))
-    end_us, pricing = end_of(node, "expiration_date", context), node.node("pricing")
+    end_us, pricing = end_of(node, context), node.node("pricing")
     top: Any = node.node("top_provider") or Node({})
     window = node.tokens("context_length") or top.tokens("context_length") or DEFAULT_CONTEXT_WINDOW
     yield Listing(

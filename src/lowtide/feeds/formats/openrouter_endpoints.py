@@ -11,7 +11,7 @@ from lowtide.feeds.formats.context import Context
 from lowtide.feeds.formats.document import Document, entry_hash
 from lowtide.feeds.formats.entries import Entry, NotForUs, entries_of, reading
 from lowtide.feeds.formats.fields import Node, features
-from lowtide.feeds.formats.openrouter import supported, takes
+from lowtide.feeds.formats.openrouter import end_of, supported, takes
 from lowtide.feeds.formats.shape import expect
 from lowtide.feeds.formats.token_pricing import pricing_quotes
 from lowtide.feeds.listing import DEFAULT_CONTEXT_WINDOW, Listing, Reading
@@ -64,7 +64,7 @@ def _listings(entry: Entry, model: Node, taken: tuple[str, ...], context: Contex
     status = node.get("status")
     if isinstance(status, int) and status < 0:
         raise NotForUs("down")
-    name = context.names.market_name(upstream)
+    name, end_us = context.names.market_name(upstream), end_of(node, context)
     pricing = node.node("pricing")
     window = node.tokens("context_length") or DEFAULT_CONTEXT_WINDOW
     yield Listing(
@@ -74,7 +74,7 @@ def _listings(entry: Entry, model: Node, taken: tuple[str, ...], context: Contex
         lane=lane,
         variant=variant,
         # A lane's endpoint has its own price: OpenRouter has put the tier's multiplier in already.
-        quotes=() if pricing is None else pricing_quotes(pricing, context, context.valid_until_us),
+        quotes=() if pricing is None else pricing_quotes(pricing, context, end_us),
         context_window=window,
         max_output_tokens=min(node.tokens("max_completion_tokens") or context.max_output_tokens, window),
         modalities=taken or context.names.modalities(name),

@@ -24,13 +24,15 @@ _FEATURES = {
     "logprobs": "logprobs",
 }
 _SAMPLING = {"seed": "seed", "stop": "stop", "logprobs": "logprobs"}
+_MARKS = ("is_ready", "datacenters", "discount_to_user")
 _MINUTES = {"minute": 1, "hour": 60, "day": 1440}
 
 
 def fits(document: Document) -> bool:
-    """Whether entries have prices as rows."""
+    """Whether entries have prices as rows, or fields that this document alone has: then its prices must be rows."""
     return any(
-        isinstance(entry, dict) and isinstance(entry.get("pricing"), list)
+        isinstance(entry, dict)
+        and (isinstance(entry.get("pricing"), list) or any(mark in entry for mark in _MARKS))
         for entry in document.list_of_models or ()
     )
 
@@ -67,7 +69,7 @@ def _listings(entry: Entry, context: Context) -> Iterator[Listing]:
         model=model,
         upstream_model=upstream,
         lane="standard",
-        quotes=row_quotes(node, context.now_us, end_of(node, "deprecation_date", context)),
+        quotes=row_quotes(node, context.now_us, end_of(node, context)),
         context_window=window,
         max_output_tokens=min(limit, window),
         modalities=modalities(node.words("input_modalities"), context.names.modalities(model)),

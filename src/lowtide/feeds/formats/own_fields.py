@@ -40,9 +40,9 @@ def variant_of(node: Node) -> str:
     return variant
 
 
-def wanted(upstream: str, lane: str, context: Context) -> None:
-    """Raise NotForUs for a model or lane that the feed leaves out."""
-    if not context.wants(upstream):
+def wanted(names: Sequence[str], lane: str, context: Context) -> None:
+    """Raise NotForUs for a model, by its names, or a lane that the feed leaves out."""
+    if not context.wants(*names):
         raise NotForUs("not included")
     if not context.wants_lane(lane):
         raise NotForUs("other lane")

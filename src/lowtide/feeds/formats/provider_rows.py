@@ -1,6 +1,6 @@
 """The price rows of OpenRouter's provider documents, as quotes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -60,6 +60,13 @@ def row_quotes(model: Node, start_us: int, end_us: int) -> tuple[Quote, ...]:
     """The quotes of a model's price rows over `[start_us, end_us)`, µs UTC. Raises Fault."""
     if model.flag("is_free"):
         return timed(lambda at: stepped(lambda tokens: _FREE, ()), (), start_us, end_us)
+    if isinstance(model.get("pricing"), Mapping):
+        raise model.fault(
+            "wrong_type",
+            'pricing is an object; this format has a list of rows such as {"type": "prompt", "unit": "token", '
+            '"cost_usd": "0.000001"}. Send rows.',
+            "pricing",
+        )
     if not model.items("pricing"):
         return ()
     rows = _rows(model)

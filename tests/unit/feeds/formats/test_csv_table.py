@@ -102,3 +102,14 @@ def test_a_table_without_the_needed_columns_is_refused_by_their_names():
     with pytest.raises(BadValue) as fault:
         read("model,input_per_mtok,output_per_mtok\n")
     assert fault.value.code == "empty_feed"
+
+
+def test_columns_that_nobody_reads_are_named():
+    reading = read("model,input_per_mtok,output_per_mtok,quality,latency_ms,quality\na,1,2,.9,5,.8\n")
+    assert reading.ignored == ("quality", "latency_ms")
+    assert len(reading.listings) == 1
+
+
+def test_patterns_match_the_market_s_name_of_a_row():
+    table = "model,upstream_model,input_per_mtok,output_per_mtok\nacme/Night,n1,1,2\nday,,1,2\n"
+    assert [one.model for one in read(table, include=("night",)).listings] == ["night"]

@@ -77,6 +77,8 @@ def test_a_provider_that_the_map_does_not_have_is_named_with_those_that_it_has()
     with pytest.raises(BadValue, match="'acme'") as fault:
         read({"acme/one": entry()}, select="acne")
     assert fault.value.code == "empty_feed"
+    assert "`select`" in fault.value.detail
+    assert "'*' takes all" in fault.value.detail
 
 
 def test_only_what_gives_text_is_read_and_the_rest_counted_by_its_mode():

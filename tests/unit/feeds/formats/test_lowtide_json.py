@@ -195,3 +195,40 @@ def test_a_document_in_another_currency_or_version_is_refused_whole():
         with pytest.raises(BadValue) as fault:
             read(document(model(), **changes))
         assert fault.value.code == code
+
+
+def test_fields_that_nobody_reads_are_named_once_wherever_they_stand():
+    entry = model(
+        quality="0.9",
+        prices={**PRICES, "inptu_per_mtok": "1"},
+        latency={"p50_ms": 4, "p99_ms": 9},
+        tariff=None,
+    )
+    curve = {"model": "other", "curve": [{"prices": PRICES, "valid_form": "2026-11-25T01:00:00Z"}]}
+    reading = read(document(entry, {**entry, "variant": "b"}, curve, made_by="acme"))
+    assert reading.ignored == (
+        "prices.inptu_per_mtok",
+        "quality",
+        "latency.p99_ms",
+        "curve.valid_form",
+        "made_by",
+    )
+    assert len(reading.listings) == 3
+
+
+def test_of_many_fields_that_nobody_reads_the_first_twenty_are_named_short():
+    reading = read(document(model(**{f"{number}{'x' * 200}\n": 1 for number in range(50)})))
+    assert [name[:2] for name in reading.ignored[:2]] == ["0x", "1x"]
+    assert len(reading.ignored) == 20
+    assert max(map(len, reading.ignored)) == 64
+
+
+def test_a_document_without_unknown_fields_names_none():
+    assert read(document(model(), model(variant="b", curve=[], prices=None))).ignored == ()
+
+
+def test_patterns_match_the_market_s_name_too():
+    sold = document(model(model="acme/Night-5p3", upstream_model="x1"), model(model="day"))
+    assert [one.model for one in read(sold, include=("night-5.3",)).listings] == ["night-5.3"]
+    assert [one.model for one in read(sold, exclude=("night-*",)).listings] == ["day"]
+    assert [one.model for one in read(sold, include=("x1",)).listings] == ["night-5.3"]

@@ -1,6 +1,7 @@
 """Model lists of OpenAI-compatible servers, with and without prices."""
 
 from lowtide.market.quote import Prices
+from lowtide.values.instants import HOUR_US, MINUTE_US
 from tests.unit.feeds.formats.snapshots import NOW, read
 
 
@@ -49,3 +50,22 @@ def test_prices_in_openrouters_manner_are_per_token():
         ("/data/1/id", "missing_field"),
         ("/data/2", "wrong_type"),
     ]
+
+
+def test_a_model_past_its_last_day_is_passed_over_and_its_prices_end_on_it():
+    priced = {"prompt": "0.000001", "completion": "0.000002"}
+    models = [
+        {"id": "a/gone", "pricing": priced, "deprecation_date": "2026-11-01"},
+        {"id": "a/going", "pricing": priced, "deprecation_date": "2026-11-26"},
+        {"id": "a/told", "deprecation_date": "2026-11-26"},
+    ]
+    reading = read({"data": models}, prices=Prices(1, 2))
+    assert reading.skipped == (("deprecated", 1),)
+    assert [one.model for one in reading.listings] == ["going", "told"]
+    last = NOW + 23 * HOUR_US + 30 * MINUTE_US
+    assert [one.quotes[-1].valid_until for one in reading.listings] == [last, last]
+
+
+def test_patterns_match_the_market_s_name():
+    (listing,) = read({"data": [{"id": "acme/night"}, {"id": "day"}]}, include=("night",)).listings
+    assert (listing.model, listing.upstream_model) == ("night", "acme/night")

@@ -166,3 +166,16 @@ def test_a_price_per_million_tokens_a_missing_cost_and_a_row_without_type_are_re
     assert refused({"prompt": "0.000001"}).pointer == "/data/0/pricing/0/type"
     assert refused(row("prompt", "-1"), PLAIN[1]).code == "negative_price"
     assert read({"data": [model(row("prompt", "1"), PLAIN[1]), model(id="b")]}).listings[0].model == "b"
+
+
+def test_prices_that_are_no_rows_are_refused_by_name_and_not_read_as_another_format():
+    entry = model(pricing={"prompt": "0.000001", "completion": "0.000002"}, is_ready=True)
+    reading = read({"data": [entry]})
+    assert (reading.format, reading.listings) == ("openrouter_provider", ())
+    assert (reading.refused[0].pointer, reading.refused[0].code) == ("/data/0/pricing", "wrong_type")
+    assert "list of rows" in reading.refused[0].message
+
+
+def test_patterns_match_the_market_s_name():
+    assert read({"data": [model()]}, include=("one",)).models == 1
+    assert read({"data": [model()]}, exclude=("one",)).models == 0
