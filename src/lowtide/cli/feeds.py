@@ -248,7 +248,7 @@ def close(feed: _Feed, url: Url = DEFAULT_URL, key: Key = None, as_json: AsJson 
     typer.echo(
         found.text
         if as_json
-        else f"Feed {feed} is closed. What it listed is withdrawn; what else it priced has no price until another source gives one."
+        else f"Feed {feed} is closed. What it listed is withdrawn; what else it priced waits for another source."
     )
 
 
