@@ -142,7 +142,9 @@ async def test_what_a_dead_node_left_running_is_taken_over_by_the_other(
     upstreams.fail("sim", Fault("hang", times=1))
     task = (await clients[0].post("/v1/tasks", json={"input": HELLO})).json()
     assert task["state"] == "running"
-    while not upstreams.seen("sim").calls:
+    for _ in range(500):
+        if upstreams.seen("sim").calls:
+            break
         await asyncio.sleep(0.01)
     # The node dies: its calls stop, and its sign of life is never renewed.
     await nodes[0].dispatcher.close(grace_s=0)

@@ -7,6 +7,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import Candidate, NoPlace, Started, award_values, dumped, raised, start_attempt
+from lowtide.exchange.hindsight import note_end
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_settled
 from lowtide.exchange.observe import Observed
@@ -221,6 +222,8 @@ async def _finish(
         candidate.offer.provider,
         spent.ended_at,
     )
+    used = None if usage is None else usage_values(usage)
+    await note_end(conn, row, str(state), receipt, used, spent.ended_at)
     told = settled_values(state, receipt, spent.ended_at, usage)
     await tell_settled(conn, candidate.feed_id, candidate.offer.id, row.auction_id, told)
     await _tell_winner_that_failed(conn, spent, receipt)

@@ -11,6 +11,7 @@ from lowtide.exchange.compact import compact
 from lowtide.exchange.dispatch import Dispatcher
 from lowtide.exchange.expire import expire_due
 from lowtide.exchange.feed_runs import FeedRuns
+from lowtide.exchange.hindsight import look_back
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import deliver_due
 from lowtide.exchange.recover import recover, sign_of_life
@@ -52,6 +53,7 @@ class Sweeps:
             "recover": (self.take_over, 5.0),
             "forget": (self.forget, 3_600.0),
             "compact": (self.compact, 3_600.0),
+            "hindsight": (self.hindsight, 30.0),
             "extend": (self._market.keeper.extend, 86_400.0),
         }
         if self._market.database.dialect != "sqlite":
@@ -107,6 +109,10 @@ class Sweeps:
     async def take_over(self) -> None:
         """Take over what dead nodes left."""
         await recover(self._market, self._dispatcher, _wall_us())
+
+    async def hindsight(self) -> None:
+        """Look back on held tasks whose window is over."""
+        await look_back(self._market)
 
     async def forget(self) -> None:
         """Forget idempotency keys after two days."""

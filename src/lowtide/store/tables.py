@@ -333,6 +333,32 @@ class Attempt(SQLModel, table=True):
     possibly_billed_twice: bool = False
 
 
+class HindsightRow(SQLModel, table=True):
+    """What waiting came to for a task that was held: paid, at once, and by an all-knowing scheduler (nano-USD).
+
+    `due_at` is when the window is over and the last can be known; None once it is.
+    """
+
+    __tablename__: ClassVar[Any] = "hindsights"
+    __table_args__ = (
+        Index("hindsights_due", "due_at"),
+        Index("hindsights_by_arrival", "arrived_at"),
+    )
+    task_id: str = Field(primary_key=True, foreign_key="tasks.id")
+    account_id: str
+    auction_id: str
+    state: str
+    arrived_at: int = _big()
+    complete_by: int = _big()
+    latest_start: int = _big()
+    deadline_met: bool
+    usage: str | None = _text(nullable=True)
+    paid_nano: int = _big()
+    immediate_nano: int | None = _big(nullable=True)
+    clairvoyant_nano: int | None = _big(nullable=True)
+    due_at: int | None = _big(nullable=True)
+
+
 class Transfer(SQLModel, table=True):
     """Double entry: `amount_nano` from debited to credited account; unique per task, kind and number."""
 
