@@ -91,6 +91,7 @@ class Provider(Shown):
     credential_env: list[str] = told("environment variables that hold its keys; used in turn")
     discount: Ratio = told("negotiated fraction off its list prices in the catalog")
     max_tokens_field: MaxTokensField = told("the field in which it is sent the output limit")
+    batch_wire: str | None = told("the batch API that it has; null: none")
     source: str = told("`api`, or where the configuration describes it")
     simulated: bool = told("whether it only pretends to be one")
     created_at: Time

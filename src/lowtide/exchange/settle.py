@@ -12,6 +12,7 @@ from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_settled
 from lowtide.exchange.observe import Observed
 from lowtide.market.book_lines import prices_from_values
+from lowtide.market.deferral.batch_lane import BATCH
 from lowtide.market.states import AttemptState, TaskState
 from lowtide.market.task import Task
 from lowtide.market.usage import Usage, charge
@@ -72,6 +73,8 @@ async def settle_answer(market: Market, spent: Settlement, answer: Answer) -> No
 
     await market.database.writer.write(unit)
     market.task_types.note(spent.task.type, usage.output, cost)
+    if candidate.offer.lane == BATCH:
+        return  # How long a batch took is learned of the batch.
     market.observations.note(
         candidate.offer.id,
         Observed(True, answer.latency_ms, usage.input, base_tokens, usage.output, spent.task.usual_output),

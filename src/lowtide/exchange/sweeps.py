@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from lowtide.exchange.batches import Batches
 from lowtide.exchange.compact import compact
 from lowtide.exchange.dispatch import Dispatcher
 from lowtide.exchange.expire import expire_due
@@ -35,6 +36,7 @@ class Sweeps:
     ) -> None:
         self._market, self._dispatcher, self._refresh = market, dispatcher, refresh
         self.feed_runs = FeedRuns(market)
+        self.batches = Batches(market, dispatcher)
         self._reviewed_version = 0
         self._queue_reviewed = time.monotonic()
         dispatcher.wake_when_freed(logged("freed", self.freed))
@@ -46,6 +48,8 @@ class Sweeps:
             "number_leaves": (self.number_leaves, 0.5),
             "conditions": (self.conditions, 5.0),
             "feeds": (self.feed_runs.look, 1.0),
+            "batches": (self.batches.step, 1.0),
+            "batch_times": (self.batches.learn, 5.0),
             "bidders": (self._market.bidders.refresh, 1.0),
             "bidder_health": (self._market.bidders.keep_health, 5.0),
             "notices": (self.notices, 1.0),

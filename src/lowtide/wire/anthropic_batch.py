@@ -22,6 +22,7 @@ class AnthropicBatches:
 
     most_calls = 100_000
     most_bytes = 256 * 1024 * 1024
+    keeps_names = False
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self._transport = transport

@@ -60,6 +60,7 @@ class BatchWire(Protocol):
 
     most_calls: int
     most_bytes: int
+    keeps_names: bool
 
     async def submit(self, seller: Seller, name: str, calls: Mapping[str, Call]) -> BatchStatus:
         """Hand in calls, each under a name of its own; `name` is ours for the whole, kept where the wire can keep it."""

@@ -35,6 +35,7 @@ class OpenAIBatches:
 
     most_calls = 50_000
     most_bytes = 200 * 1024 * 1024
+    keeps_names = True
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self._transport = transport
