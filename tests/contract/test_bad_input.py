@@ -140,7 +140,7 @@ async def test_a_sequence_beyond_the_range_is_told_the_range(market):
     body = problem(
         await market.quote(market.offer_id, "1", sequence=99999999999999999999), 422, "out_of_range"
     )
-    assert "9007199254740991" in body["detail"]
+    assert "4503599627370496" in body["detail"]
 
 
 async def test_a_stale_sequence_is_a_conflict_that_names_the_newest(market):

@@ -407,6 +407,48 @@ async def test_closing_a_feed_withdraws_what_it_listed_and_ends_its_runs(service
     assert (run.status_code, run.json()["code"]) == (409, "feed_closed")
 
 
+async def test_what_a_closed_feed_listed_is_listed_again_by_the_next_feed_that_has_it(service, lists):
+    server, base = lists
+    server.set_document(PATH, price_list("1"))
+    first = await registered(service, base + PATH)
+    second = await registered(service, base + PATH)
+    assert second["health"]["reference_only"] == 1
+    await service.client.delete(f"/v1/feeds/{first['id']}")
+    runs = service.running.sweeps.feed_runs
+    await runs.look()
+    await runs.idle()
+    assert await input_price(service) == "1"
+    await service.client.delete(f"/v1/feeds/{second['id']}")
+    assert await ask(service) is None
+    await registered(service, base + PATH)
+    assert await input_price(service) == "1"
+
+
+async def test_an_offer_that_was_withdrawn_by_hand_stays_so_whatever_the_list_has(service, lists):
+    server, base = lists
+    server.set_document(PATH, price_list("1"))
+    feed = await registered(service, base + PATH)
+    await service.client.delete(f"/v1/offers/{(await ask(service))['offer_id']}")
+    server.set_document(PATH, price_list("2"))
+    await read_again(service, feed["id"])
+    assert await ask(service) is None
+
+
+async def test_quotes_of_every_source_keep_the_hash_of_what_they_were_made_from(service):
+    offer = await service.offer("sim", "1")
+    tariff = {"zone": "UTC", "windows": [{"start": "00:00", "end": "12:00", "multiplier": "0.5"}]}
+    prices = {"input_per_mtok": "4", "output_per_mtok": "8"}
+    provider = service.provider_ids["sim"]
+    for body in (
+        {"kind": "tariff", "tariff": tariff, "offers": [{"offer_id": offer, "prices": prices}]},
+        {"kind": "catalog", "catalog": "openai", "include": ["gpt-4o-mini"]},
+    ):
+        made = await service.client.post("/v1/feeds", json={"provider_id": provider, **body})
+        assert made.status_code == 201, made.text
+    quotes = (await service.client.get("/v1/quotes")).json()["data"]
+    assert all(len(quote["raw_sha256"]) == 64 for quote in quotes)
+
+
 @pytest.mark.parametrize(
     ("change", "pointer", "code"),
     [

@@ -99,10 +99,94 @@ async def test_a_firm_quote_is_neither_cancelled_nor_made_dearer_nor_priced_from
     assert (await service.client.delete(f"/v1/quotes/{firm['id']}")).json()["code"] == "quote_is_firm"
     dearer = {"input_per_mtok": "3", "output_per_mtok": "2"}
     assert refusal(await push(service, offer, prices=dearer)) == (409, "quote_is_firm", "/prices")
-    elsewhere = await service.client.patch(f"/v1/offers/{offer}", json={"price_source": "feed_x"})
-    assert (elsewhere.status_code, elsewhere.json()["code"]) == (409, "quote_is_firm")
+    tariff = {"zone": "UTC", "windows": [{"start": "00:00", "end": "00:00", "multiplier": "9"}]}
+    feed = {
+        "provider_id": service.provider_ids["p"],
+        "kind": "tariff",
+        "tariff": tariff,
+        "offers": [{"offer_id": offer, "prices": ONE}],
+    }
+    assert (await service.client.post("/v1/feeds", json=feed)).json()["code"] == "quote_is_firm"
     assert (await push(service, offer, prices=ONE)).status_code == 201
     assert await price_of(service, offer) == "1"
+    assert refusal(await push(service, offer, prices=dearer)) == (409, "quote_is_firm", "/prices")
+
+
+async def test_a_firm_quote_cannot_be_taken_off_the_market_by_a_suspicious_a_scarcer_or_no_offer(
+    service: Served,
+):
+    offer = await service.offer("p", None)
+    await push(service, offer, prices=TWO, capacity={"concurrency": 10}, firm_until=ahead(HOUR_S))
+    free = {"input_per_mtok": "0", "output_per_mtok": "0"}
+    assert refusal(await push(service, offer, prices=free))[:2] == (409, "quote_is_firm")
+    scarce = {"prices": TWO, "capacity": {"concurrency": 1}}
+    assert refusal(await push(service, offer, **scarce))[:2] == (409, "quote_is_firm")
+    seller = await service.key("provider", provider_id=service.provider_ids["p"])
+    assert (await seller.delete(f"/v1/offers/{offer}")).json()["code"] == "quote_is_firm"
+    assert await price_of(service, offer) == "2"
+    assert (await service.client.delete(f"/v1/offers/{offer}")).status_code == 200
+
+
+async def test_a_quote_binds_only_where_and_as_long_as_it_is_firm(service: Served):
+    offer, begins = await service.offer("p", None), ahead(2 * HOUR_S)
+    later = {"valid_from": begins, "valid_until": ahead(3 * HOUR_S)}
+    firm = {"prices": ONE, **later, "firm_until": ahead(4 * HOUR_S)}
+    assert (await push(service, offer, **firm)).status_code == 201
+    today = (await push(service, offer, prices=TWO, valid_until=begins)).json()["quotes"][0]
+    assert today["firm_until"] is None
+    assert (await push(service, offer, prices=TWO, valid_from=ahead(5 * HOUR_S))).status_code == 201
+    over = await push(service, offer, prices=TWO, valid_from=ahead(1.5 * HOUR_S))
+    assert refusal(over) == (409, "quote_is_firm", "/prices")
+
+
+async def test_the_highest_sequence_leaves_room_for_those_that_the_market_gives(service: Served):
+    offer = await service.offer("p", None)
+    assert (await push(service, offer, prices=ONE, sequence=2**52)).status_code == 201
+    assert (await push(service, offer, prices=TWO)).status_code == 201
+    assert await price_of(service, offer) == "2"
+    assert refusal(await push(service, offer, prices=ONE, sequence=2**53 - 1)) == (
+        422,
+        "out_of_range",
+        "/sequence",
+    )
+
+
+async def test_a_price_source_that_nobody_is_is_refused(service: Served):
+    offer = await service.offer("p", "1")
+    answer = await service.client.patch(f"/v1/offers/{offer}", json={"price_source": "nosuch"})
+    assert refusal(answer) == (422, "unknown_source", "/price_source")
+    assert await price_of(service, offer) == "1"
+
+
+async def test_a_closed_window_sells_nothing_and_is_said_to_be_closed(service: Served):
+    offer = await service.offer("p", None)
+    window = {"start": "00:00", "end": "00:00", "multiplier": "1", "capacity": {"concurrency": 0}}
+    feed = {
+        "provider_id": service.provider_ids["p"],
+        "kind": "tariff",
+        "tariff": {"zone": "UTC", "windows": [window]},
+        "offers": [{"offer_id": offer, "prices": ONE}],
+    }
+    assert (await service.client.post("/v1/feeds", json=feed)).status_code == 201
+    (ask,) = (await service.client.get("/v1/book")).json()["data"]
+    assert ask["capacity"]["concurrency"] == 0
+    assert (await service.client.get("/v1/book?priced=true")).json()["data"] == []
+    assert (await service.post())["reason"] == "no_valid_quote"
+
+
+async def test_only_the_same_price_confirms_one_that_was_held_back(service: Served):
+    offer = await service.offer("p", "1")
+    for price, held in (("20", True), ("30", True), ("31", False)):
+        body = {"input_per_mtok": price, "output_per_mtok": price}
+        assert (await push(service, offer, prices=body)).json()["quotes"][0]["quarantined"] is held, price
+
+
+async def test_a_task_is_not_queued_for_a_held_back_price_of_an_offer_that_it_does_not_admit(service: Served):
+    offer = await service.offer("p", "1")
+    await push(service, offer, prices={"input_per_mtok": "0", "output_per_mtok": "0"})
+    task = await service.post(constraints={"models": ["another"]})
+    assert (task["state"], task["reason"]) == ("unfilled", "not_allowed")
+    assert task["nearest"]["reason"] == "not_allowed"
 
 
 async def test_nobody_is_firm_for_more_than_two_days(service: Served):

@@ -236,6 +236,8 @@ class Ask(Shown):
     lane: Lane
     prices: Prices | None = told("effective now; null where no quote covers now")
     quarantined: bool = told("whether these prices are held back as suspicious, so that the offer cannot win")
+    capacity: Capacity | None = told("what is sold at this price; null: what the offer has")
+    firm_until: Time | None = told("until then its seller stands by it")
     valid_from: Time | None
     valid_until: Time | None = told("when this price ends or another begins; null: until replaced")
     next: list[Quote] = told("the next quotes to come, at most 8")

@@ -57,6 +57,8 @@ class BookFilter:
         quote = effective_quote(row.quotes, at)
         if quote is None or quote.quarantined or quote.prices.input is None or quote.prices.output is None:
             return False
+        if quote.capacity is not None and quote.capacity.none:
+            return False
         return (self.max_input is None or quote.prices.input <= self.max_input) and (
             self.max_output is None or quote.prices.output <= self.max_output
         )

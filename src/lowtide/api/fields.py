@@ -13,8 +13,8 @@ from lowtide.values.instants import micros, parse_instant
 from lowtide.values.money import LEAST_UNIT_PRICE_NANO, MAX_TASK_NANO, MAX_UNIT_PRICE_NANO, nano
 
 MAX_BALANCE_NANO = 10**18
-MAX_SEQUENCE = 2**53 - 1
-"""Beyond it JSON numbers are not exact everywhere."""
+MAX_SEQUENCE = 2**52
+"""Beyond 2^53 JSON numbers are not exact everywhere; half of them are left for those that the market gives."""
 LAST_INSTANT_US = 7_258_118_400_000_000
 """2200-01-01: later instants are mistakes, and beyond 2^53 µs no record could hold them."""
 _DECIMAL = re.compile(r"[+-]?\d{0,30}(\.\d{0,30})?([eE][+-]?\d{1,3})?", re.ASCII)

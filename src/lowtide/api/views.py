@@ -211,6 +211,8 @@ def ask(row: Row, at: int) -> dict[str, Any]:
         "lane": row.offer.lane,
         "prices": prices(None if found is None else found.prices),
         "quarantined": found is not None and found.quarantined,
+        "capacity": None if found is None or found.capacity is None else capacity(found.capacity),
+        "firm_until": when(None if found is None else found.firm_until),
         "valid_from": when(None if found is None else found.valid_from),
         "valid_until": when(min((edge for edge in (until, later) if edge is not None), default=None)),
         "next": [quote(q) for q in row.quotes if q.valid_from > at][:8],

@@ -151,10 +151,12 @@ def answered(body: bytes, guests: Sequence[Invited], received_at: int) -> tuple[
     return [_of_guest(guest, by_offer.get(guest.offer_id, []), received_at) for guest in guests], took_ms
 
 
-def _until(node: Node) -> int | None:
+def _until(node: Node, received_at: int) -> int | None:
     until = node.instant_us("valid_until")
     if until is not None and not 0 <= until <= MOST_INSTANT:
         raise node.fault("bad_time", "valid_until lies outside the years 1970 to 2255.", "valid_until")
+    if until is not None and until <= received_at:
+        raise node.fault("bid_expired", "valid_until is over already.", "valid_until")
     return until
 
 
@@ -180,7 +182,7 @@ def _of_guest(guest: Invited, entries: list[Node], received_at: int) -> LiveBid:
             _quality(entry),
             _millis(latency, "p50"),
             _millis(latency, "p95"),
-            _until(entry),
+            _until(entry, received_at),
         )
     except Fault as fault:
         return _invalid(guest, received_at, fault.code)

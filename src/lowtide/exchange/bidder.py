@@ -50,6 +50,14 @@ def bidder_of(feed: Feed, provider: str) -> Bidder:
     )
 
 
+def _message(code: str) -> str:
+    """A fault in words."""
+    if code.startswith("left_out_"):
+        seconds = code.removeprefix("left_out_").removesuffix("_s")
+        return f"After {FAILURES} failures in a row the bidder is not asked for {seconds} s."
+    return f"The bidder's answer was not taken: {code}."
+
+
 @dataclass(slots=True)
 class Form:
     """How a bidder has done lately, on this node; pauses by the monotonic clock, other instants by the market's (µs)."""
@@ -79,6 +87,7 @@ class Form:
             # One more failure after the pause leaves it out again, for twice as long.
             self.failures = FAILURES - 1
             self.left_out_until = now + self.pause_s
+            self.faults = [(at, f"left_out_{self.pause_s:.0f}_s"), *self.faults][:FAULTS]
             self.pause_s = min(2 * self.pause_s, MOST_PAUSE_S)
 
     def note_network(self, took_ms: float) -> None:
@@ -97,8 +106,5 @@ class Form:
             "last_attempt": self.asked_at,
             "last_success": self.answered_at,
             "failures": self.failures,
-            "errors": [
-                {"at": at, "code": code, "message": f"The bidder's answer was not taken: {code}."}
-                for at, code in self.faults
-            ],
+            "errors": [{"at": at, "code": code, "message": _message(code)} for at, code in self.faults],
         }

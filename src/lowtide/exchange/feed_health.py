@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-import structlog
 
 from lowtide.exchange.listings import Kept
 from lowtide.feeds.listing import Reading
@@ -16,7 +15,6 @@ from lowtide.values.instants import HOUR_US, SECOND_US, rfc3339
 ERRORS, REFUSALS = 10, 50
 MOST_WAIT_US = HOUR_US
 _DOUBLINGS = 10
-_log = structlog.get_logger()
 
 
 def state_of(feed: Feed, now: int) -> str:
@@ -89,12 +87,17 @@ def after_failure(health: Mapping[str, Any], fault: MarketError, now: int) -> di
         **health,
         "last_attempt": now,
         "failures": health.get("failures", 0) + 1,
+        "silent": bool(health.get("silent")),
         "errors": _with_error(health, fault.code, fault.detail, now),
     }
     lapsed = health.get("valid_until")
     if lapsed is not None and lapsed <= now and not health.get("silent"):
-        text = f"Its quotes lapsed at {rfc3339(lapsed)}: its offers cannot win until it answers again."
-        _log.warning("feed_silent", lapsed=rfc3339(lapsed), cause=fault.code)
+        elsewhere = health.get("offers", 0) > 0 and health.get("reference_only") == health.get("offers")
+        text = f"Its quotes lapsed at {rfc3339(lapsed)}: " + (
+            "its offers are priced by another source."
+            if elsewhere
+            else "its offers cannot win until it answers again."
+        )
         fresh |= {"silent": True, "errors": _with_error(fresh, "feed_silent", text, now)}
     return fresh
 

@@ -20,6 +20,7 @@ from lowtide.market.book_lines import prices_from_values
 from lowtide.market.tariff import expand
 from lowtide.market.tariff_table import tariff_from_table
 from lowtide.store.tables import Feed, Provider
+from lowtide.values.canonical import canonical, sha256
 from lowtide.values.instants import DAY_US, SECOND_US
 
 POLL, TARIFF, CATALOG, LIVE = "poll", "tariff", "catalog", "live"
@@ -135,7 +136,15 @@ def _of_catalog(market: Market, provider: Provider, spec: Mapping[str, Any], now
 def _of_tariff(spec: Mapping[str, Any], now: int) -> list[Pushed]:
     tariff = tariff_from_table(spec["tariff"])
     return [
-        Pushed(entry["offer_id"], quote.prices, quote.valid_from, quote.valid_until, None, quote.capacity)
+        Pushed(
+            entry["offer_id"],
+            quote.prices,
+            quote.valid_from,
+            quote.valid_until,
+            None,
+            quote.capacity,
+            raw_hash=sha256(canonical({"tariff": spec["tariff"], "prices": entry["prices"]})).hex(),
+        )
         for entry in spec["offers"]
         for quote in expand(tariff, prices_from_values(entry["prices"]), now, now + HORIZON_US, 0)
     ]

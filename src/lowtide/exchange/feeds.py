@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import dumped
@@ -26,6 +27,7 @@ from lowtide.values.instants import DAY_US, HOUR_US, SECOND_US
 from lowtide.values.webhooks import new_secret
 
 _TABLE_REFRESH_US = HOUR_US
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,10 @@ async def note_failure(market: Market, feed_id: str, fault: MarketError) -> None
         feed = await feed_or_404(conn, feed_id)
         if feed.closed_at is not None:
             return
-        health = after_failure(orjson.loads(feed.health or "{}"), fault, now)
+        before = orjson.loads(feed.health or "{}")
+        health = after_failure(before, fault, now)
+        if health["silent"] and not before.get("silent"):
+            _log.warning("feed_silent", feed=feed_id, provider=feed.provider_id, cause=fault.code)
         due = next_run(_interval_us(feed), health["failures"], now, market.dice, fault.retry_after_s)
         lapse = health.get("valid_until", 0)
         if fault.retry_after_s is None and now < lapse < due:
@@ -181,12 +186,21 @@ async def close_feed(market: Market, feed_id: str) -> tuple[Feed, int]:
                 if row.price_source == feed_id:
                     await stored_offers.change_price_source(conn, row.id, None)
                     touched.offers.add(row.id)
+            await _read_others_anew(conn, feed, now)
         return await feed_or_404(conn, feed_id)
 
     closed = await market.keeper.publish(change)
     if closed[0].kind == LIVE:
         await market.bidders.refresh()
     return closed
+
+
+async def _read_others_anew(conn: AsyncConnection, closed: Feed, now: int) -> None:
+    """What a closed feed listed or priced another of the provider's may have too: it is read at once, whatever it knows."""
+    for feed in await stored.list_feeds(conn, closed.provider_id, limit=None):
+        if feed.closed_at is None and feed.due_at is not None:
+            health = orjson.loads(feed.health or "{}") | {"etag": None, "last_modified": None}
+            await stored.update_health(conn, feed.id, dumped(health), now)
 
 
 async def write_found(

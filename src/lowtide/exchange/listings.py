@@ -14,6 +14,7 @@ from lowtide.market.offer import Offer
 from lowtide.market.quote import Quote, boundaries, effective_quote
 from lowtide.store import capacity
 from lowtide.store import offers as stored
+from lowtide.store import providers as stored_providers
 from lowtide.store.tables import Feed, OfferRow
 from lowtide.values.canonical import canonical
 from lowtide.values.ids import new_id
@@ -63,6 +64,8 @@ async def keep(
         (row.upstream_model, row.lane, row.variant): row
         for row in await stored.list_offers(conn, provider_id=feed.provider_id, limit=None)
     }
+    feeds = await stored_providers.list_feeds(conn, feed.provider_id, limit=None)
+    closed = {one.id for one in feeds if one.closed_at is not None}
     priced: dict[str, list[Quote]] = {}
     alive = await stored.quotes_alive(conn, [row.id for row in before.values()], feed.id, now)
     for quote in alive:
@@ -77,7 +80,9 @@ async def keep(
             row = await _list(conn, feed, item, number, now)
             number += 1
             touched.offers.add(row.id)
-        elif row.listed_by == feed.id:
+        elif row.listed_by == feed.id or row.listed_by in closed:
+            if row.listed_by != feed.id:
+                await stored.list_by(conn, row.id, feed.id)
             body = _body(item)
             if row.withdrawn_at is not None or row.body != body or row.model != item.model:
                 await stored.relist(conn, row.id, body, item.model)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.market import Market
 from lowtide.exchange.order import Claim
-from lowtide.exchange.register import claimed, offer_or_404
+from lowtide.exchange.register import PUSH, claimed, offer_or_404
 from lowtide.exchange.seal import Touched, listing, quote_values, stored_quote
 from lowtide.market.offer import Capacity, Offer
 from lowtide.market.quarantine import suspicion
@@ -19,8 +19,6 @@ from lowtide.store.tables import QuoteRow
 from lowtide.values.errors import Conflict, FieldError, NotFound, OverlappingQuotes, StaleQuote
 from lowtide.values.ids import new_id
 from lowtide.values.instants import rfc3339
-
-PUSH = "push"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +104,10 @@ async def take(
         fresh = _numbered(quotes, last or 0, now, offer_id)
         _refuse_overlaps([(place, one.quote) for (place, _), one in zip(quotes, fresh, strict=True)])
         if counts:
-            fresh = [
-                _checked(_as_firm(one, standing, place, now), () if trusted else standing)
-                for (place, _), one in zip(quotes, fresh, strict=True)
-            ]
+            if not trusted:
+                fresh = [_checked(one, standing) for one in fresh]
+            for (place, _), quote in zip(quotes, fresh, strict=True):
+                _refuse_to_break(quote, standing, place, now)
             touched.quoted.setdefault(offer_id, []).extend(one.quote for one in fresh)
         taken += fresh
     await stored.add_quotes(conn, [_row(one, source, now) for one in taken])
@@ -119,13 +117,17 @@ async def take(
 async def _listed(
     conn: AsyncConnection, touched: Touched, offer_id: str, place: int
 ) -> tuple[Offer, tuple[Quote, ...]]:
-    """The offer as the book has it under the sealer's lock, and the quotes that stand."""
+    """The offer as the book has it under the sealer's lock, and the quotes that stand.
+
+    One that this change has touched already may be listed again: it is as stored.
+    """
     number = touched.base.row_of.get(offer_id)
-    if number is not None:
-        offer, standing = touched.base.rows[number].offer, touched.base.rows[number].quotes
+    standing = () if number is None else touched.base.rows[number].quotes
+    if number is not None and offer_id not in touched.offers:
+        offer = touched.base.rows[number].offer
     else:
         try:
-            offer, standing = listing(await offer_or_404(conn, offer_id)), ()
+            offer = listing(await offer_or_404(conn, offer_id))
         except NotFound as fault:
             fault.errors = (FieldError(f"/{place}/offer_id", fault.code, fault.detail),)
             raise
@@ -167,30 +169,36 @@ def _numbered(quotes: Sequence[tuple[int, Pushed]], newest: int, now: int, offer
     return fresh
 
 
-def _as_firm(one: Taken, standing: Iterable[Quote], place: int, now: int) -> Taken:
-    """The quote, as firm as what it replaces. Raises Conflict where it is dearer than that."""
-    quote = one.quote
+def _refuse_to_break(one: Taken, standing: Iterable[Quote], place: int, now: int) -> None:
+    """Raise Conflict where a firm quote would be replaced, while it is firm, by one that is worse or is held back."""
     for old in standing:
-        if old.firm_until is None or old.firm_until <= now or not _overlap(old, quote):
+        if old.firm_until is None or old.firm_until <= now or not _overlap(old, one.quote, old.firm_until):
             continue
-        if _dearer(quote.prices, old.prices):
-            text = (
-                f"The quote of {one.offer_id} from {rfc3339(old.valid_from)} is firm until {rfc3339(old.firm_until)}: "
-                "it may be replaced by a cheaper one only. Begin after it ends, or lower the price."
-            )
-            raise Conflict(
-                text,
-                code="quote_is_firm",
-                errors=(FieldError(f"/{place}/prices", "quote_is_firm", text),),
-            )
-        quote = replace(quote, firm_until=max(quote.firm_until or 0, old.firm_until))
-    return replace(one, quote=quote)
+        if one.held_back is not None:
+            why = f"this one would be held back ({one.held_back}), and nothing could be bought at either"
+        elif _dearer(one.quote.prices, old.prices):
+            why = "it may be replaced by a cheaper one only"
+        elif _scarcer(one.quote, old):
+            why = "it may not be replaced by one of less capacity"
+        else:
+            continue
+        text = (
+            f"The quote of {one.offer_id} from {rfc3339(old.valid_from)} is firm until {rfc3339(old.firm_until)}: {why}. "
+            "Begin after that, or offer more."
+        )
+        raise Conflict(
+            text, code="quote_is_firm", errors=(FieldError(f"/{place}/prices", "quote_is_firm", text),)
+        )
 
 
-def _overlap(left: Quote, right: Quote) -> bool:
-    return (left.valid_until is None or right.valid_from < left.valid_until) and (
-        right.valid_until is None or left.valid_from < right.valid_until
-    )
+def _overlap(left: Quote, right: Quote, until: int) -> bool:
+    """Whether two quotes have time in common before an instant (µs)."""
+    ends = [end for end in (left.valid_until, right.valid_until, until) if end is not None]
+    return max(left.valid_from, right.valid_from) < min(ends)
+
+
+def _scarcer(fresh: Quote, old: Quote) -> bool:
+    return fresh.capacity is not None and fresh.capacity.less_than(old.capacity or Capacity())
 
 
 def _dearer(fresh: Prices, old: Prices) -> bool:
@@ -209,7 +217,7 @@ def _dearer(fresh: Prices, old: Prices) -> bool:
 
 
 def _checked(one: Taken, standing: Iterable[Quote]) -> Taken:
-    why = suspicion((quote.prices for quote in standing), one.quote.prices)
+    why = suspicion(standing, one.quote.prices)
     return one if why is None else replace(one, quote=replace(one.quote, quarantined=True), held_back=why)
 
 

@@ -16,9 +16,11 @@ from lowtide.store import offers as stored
 from lowtide.store import providers as stored_providers
 from lowtide.store.tables import OfferRow, Provider
 from lowtide.values.canonical import canonical
-from lowtide.values.errors import Conflict, NotFound
+from lowtide.values.errors import Conflict, FieldError, InvalidRequest, NotFound
 from lowtide.values.ids import new_id
 from lowtide.values.instants import rfc3339
+
+PUSH = "push"
 
 
 async def claimed(conn: AsyncConnection, claim: Claim | None, resource_id: str, now: int) -> None:
@@ -93,6 +95,7 @@ async def change_offer(
         if not await stored.update_body(conn, offer_id, canonical(body).decode()):
             raise NotFound(f"Offer {offer_id} is withdrawn. Register it anew.", code="offer_withdrawn")
         if price_source is not None and price_source != row.price_source:
+            await _refuse_unknown_source(conn, row, price_source)
             await switch_source(conn, touched, offer_id, price_source, now)
         await capacity.ensure(
             conn,
@@ -105,29 +108,55 @@ async def change_offer(
     return await market.keeper.publish(change)
 
 
+async def _refuse_unknown_source(conn: AsyncConnection, row: OfferRow, source: str) -> None:
+    """Raise InvalidRequest where prices would come from nobody: a source is `push`, or an open feed of the provider's."""
+    if source == PUSH:
+        return
+    feed = await stored_providers.get_feed(conn, source)
+    if (
+        feed is None
+        or feed.provider_id != row.provider_id
+        or feed.closed_at is not None
+        or feed.kind == "live"
+    ):
+        text = f"No prices come from {source}. Send push, or the id of an open feed of the offer's provider."
+        raise InvalidRequest(
+            text, code="unknown_source", errors=(FieldError("/price_source", "unknown_source", text),)
+        )
+
+
 async def switch_source(
     conn: AsyncConnection, touched: Touched, offer_id: str, source: str, now: int
 ) -> None:
     """Let another source's quotes count for an offer. Raises Conflict (`quote_is_firm`) while a firm quote stands."""
-    number = touched.base.row_of.get(offer_id)
-    for quote in touched.base.rows[number].quotes if number is not None else ():
-        if quote.firm_until is not None and quote.firm_until > now:
-            raise Conflict(
-                f"A quote of {offer_id} is firm until {rfc3339(quote.firm_until)}; its prices may come from elsewhere "
-                "after that.",
-                code="quote_is_firm",
-            )
+    _refuse_while_firm(touched, offer_id, now, "its prices may come from elsewhere")
     await stored.change_price_source(conn, offer_id, source)
     touched.offers.add(offer_id)
 
 
-async def withdraw_offer(market: Market, offer_id: str) -> tuple[OfferRow, int]:
-    """Withdraw an offer: it loses every auction from the next book version on. Raises NotFound."""
+def _refuse_while_firm(touched: Touched, offer_id: str, now: int, what: str) -> None:
+    number = touched.base.row_of.get(offer_id)
+    for quote in touched.base.rows[number].quotes if number is not None else ():
+        if quote.firm_until is not None and quote.firm_until > now:
+            raise Conflict(
+                f"A quote of {offer_id} is firm until {rfc3339(quote.firm_until)}; {what} after that.",
+                code="quote_is_firm",
+            )
+
+
+async def withdraw_offer(market: Market, offer_id: str, *, bound: bool = True) -> tuple[OfferRow, int]:
+    """Withdraw an offer: it loses every auction from the next book version on; no feed lists it again.
+
+    Raises NotFound, and Conflict (`quote_is_firm`) where its seller is `bound` to a firm quote of it.
+    """
     now = market.now()
 
     async def change(conn: AsyncConnection, touched: Touched) -> OfferRow:
         await offer_or_404(conn, offer_id)
+        if bound:
+            _refuse_while_firm(touched, offer_id, now, "it may be withdrawn")
         await stored.withdraw(conn, offer_id, now)
+        await stored.list_by(conn, offer_id, None)
         touched.offers.add(offer_id)
         return await offer_or_404(conn, offer_id)
 

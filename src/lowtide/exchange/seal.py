@@ -173,12 +173,7 @@ class BookKeeper:
             if not batch:
                 continue
             started = time.monotonic()
-            try:
-                book, outcomes = await self._database.writer.write(partial(self._seal, batch=batch))
-            except Exception as fault:
-                outcomes = [fault] * len(batch)
-            else:
-                self._replace(book)
+            outcomes = await self._sealed(batch)
             for pending, outcome in zip(batch, outcomes, strict=True):
                 if pending.answer.done():
                     continue
@@ -187,6 +182,17 @@ class BookKeeper:
                 else:
                     pending.answer.set_result((outcome, self.book.version))
             await asyncio.sleep(max(0.0, PAUSE_S - (time.monotonic() - started)))
+
+    async def _sealed(self, batch: list[_Pending]) -> list[Any]:
+        """What became of each change: sealed together, or each alone where one of them cannot be sealed."""
+        try:
+            book, outcomes = await self._database.writer.write(partial(self._seal, batch=batch))
+        except Exception as fault:
+            if len(batch) == 1:
+                return [fault]
+            return [outcome for pending in batch for outcome in await self._sealed([pending])]
+        self._replace(book)
+        return outcomes
 
     async def _seal(self, conn: AsyncConnection, *, batch: list[_Pending]) -> tuple[Book, list[Any]]:
         head = await stored_book.lock_head(conn)

@@ -16,6 +16,7 @@ from lowtide.feeds.model_names import ModelNames
 from lowtide.market.dearest import dearest
 from lowtide.market.quote import Prices, PriceStep, Quote
 from lowtide.market.tariff import Tariff, expand
+from lowtide.values.canonical import sha256
 from lowtide.values.errors import SetupError
 from lowtide.values.instants import DAY_US, instant, micros
 from lowtide.values.money import MAX_UNIT_PRICE_NANO, NANO
@@ -82,6 +83,7 @@ def catalog_listings(
             continue
         market_name = naming.market_name(model.id)
         standard = lane_quotes(model, {}, start_us, end_us, sequence)
+        raw = sha256(repr((model.id, model.prices)).encode()).hex()
         for lane, context in _lanes_of(model, lanes):
             if context:
                 quotes = lane_quotes(model, context, start_us, end_us, sequence)
@@ -101,6 +103,7 @@ def catalog_listings(
                         context_window=model.context_window or DEFAULT_CONTEXT_WINDOW,
                         modalities=naming.modalities(market_name),
                         features=features,
+                        raw=raw,
                     )
                 )
     return found

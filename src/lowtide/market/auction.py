@@ -7,7 +7,7 @@ import numpy as np
 from lowtide.market.book import Book
 from lowtide.market.deferral.batch_lane import BatchBid, batch_bid
 from lowtide.market.deferral.known import Deferral, wait_for_known_price
-from lowtide.market.eligibility import LossReason, Reasons, passes, progress
+from lowtide.market.eligibility import PASSING, LossReason, Reasons, for_good, passes, progress
 from lowtide.market.rules import RULES
 from lowtide.market.rules.payment import Standing
 from lowtide.market.spot import TOP, Inputs, RankedBid, Spot, clear
@@ -20,6 +20,7 @@ AWARDED, HELD, QUEUED, UNFILLED = "awarded", "held", "queued", "unfilled"
 QUEUE_US = MINUTE_US
 """How long a task without a deadline waits for a bid, unless set otherwise."""
 NO_OFFERS = "no_offers"
+_UNKNOWN_NOW = [int(reason) for reason in PASSING - {LossReason.CIRCUIT_OPEN, LossReason.NO_CAPACITY}]
 _OUTBID = np.array(LossReason.OUTBID, dtype=np.int8)
 
 
@@ -64,7 +65,7 @@ def decide(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: byte
         )
     if spot.top:
         return _award(task, book, inputs, spot)
-    return _nobody(task, spot)
+    return _nobody(task, book, inputs, spot)
 
 
 def _award(task: Task, book: Book, inputs: Inputs, spot: Spot) -> Decision:
@@ -124,15 +125,21 @@ def losing(spot: Spot, winner: RankedBid) -> Reasons:
     return final
 
 
-def _nobody(task: Task, spot: Spot) -> Decision:
-    """Queued if some reason passes with time, else unfilled; decided by the reason of the bid that came furthest."""
+def _nobody(task: Task, book: Book, inputs: Inputs, spot: Spot) -> Decision:
+    """Queued if some reason passes with time, else unfilled; decided by the reason of the bid that came furthest.
+
+    A price that is missing or held back, or a bidder that is silent, is nothing to wait for where the offer could not
+    serve the task anyway.
+    """
     has_deadline = task.constraints.complete_by is not None
     if not len(spot.reason):
         return Decision(UNFILLED, None, None, "posted", False, (), spot.reason, None, NO_OFFERS, None, spot)
-    present = np.unique(spot.reason).tolist()
+    never = for_good(task, book, inputs.closed_lanes)
+    true = np.where((never > 0) & np.isin(spot.reason, _UNKNOWN_NOW), never, spot.reason)
+    present = np.unique(true).tolist()
     waiting = [reason for reason in present if passes(reason, has_deadline=has_deadline)]
-    furthest = max(present, key=progress)
-    rows = np.flatnonzero(spot.reason == furthest)
+    decided = max(waiting or present, key=progress)
+    rows = np.flatnonzero(true == decided)
     nearest = int(rows[np.argmin(spot.bids.expected[rows])])
     return Decision(
         QUEUED if waiting else UNFILLED,
@@ -143,7 +150,7 @@ def _nobody(task: Task, spot: Spot) -> Decision:
         (),
         spot.reason,
         None,
-        LossReason(max(waiting, key=progress) if waiting else furthest).code,
+        LossReason(decided).code,
         nearest,
         spot,
     )

@@ -222,7 +222,7 @@ def _set_row(
     table[:, row] = 0
     if offer.withdrawn:
         return WITHDRAWN
-    if quote is None:
+    if quote is None or (quote.capacity is not None and quote.capacity.none):
         return NO_QUOTE
     if quote.quarantined:
         return QUARANTINED

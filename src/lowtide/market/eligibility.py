@@ -129,6 +129,14 @@ def reasons(
     return np.negative(found, out=found).view(np.int8)
 
 
+def for_good(task: Task, book: Book, closed_lanes: tuple[str, ...]) -> Reasons:
+    """What of the task's needs a row can never meet, whatever its price now: the first such reason, 0 for none."""
+    found = _of_needs(task, book, np.zeros(len(book), dtype=np.int8), closed_lanes)
+    reason = np.negative(found, out=found).view(np.int8)
+    reason[reason > LossReason.RETENTION_NOT_ALLOWED] = 0
+    return reason
+
+
 Weights = NDArray[np.uint8]
 """Reasons while they are found: 256 − number, 0 for none. The first reason weighs most, and bytes are fast."""
 
@@ -167,7 +175,7 @@ def _of_type(
 
     def found() -> Weights:
         columns = book.columns
-        found = book.remembered(able, lambda: _of_needs(task, book, prices, closed_lanes)).copy()
+        found = book.remembered(able, lambda: _of_needs(task, book, prices.unready, closed_lanes)).copy()
         if task.max_output is not None and task.max_output > columns.least_max_output:
             _strike(found, task.max_output > columns.max_output, LossReason.OUTPUT_TOO_LONG)
         if limits.max_latency_ms is not None:
@@ -178,9 +186,9 @@ def _of_type(
     return book.remembered((able, task.usual_output, task.max_output, limits.max_latency_ms), found)
 
 
-def _of_needs(task: Task, book: Book, prices: PriceColumns, closed_lanes: tuple[str, ...]) -> Weights:
+def _of_needs(task: Task, book: Book, unready: NDArray[np.int8], closed_lanes: tuple[str, ...]) -> Weights:
     columns, limits, needs = book.columns, task.constraints, task.needs
-    found = np.negative(prices.unready).view(np.uint8)
+    found = np.negative(unready).view(np.uint8)
     if not task.lists.empty:
         _strike(found, book.barred(task.lists), LossReason.NOT_ALLOWED)
     modalities = sum(MODALITY_BIT[name] for name in needs.modalities)

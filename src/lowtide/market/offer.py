@@ -27,6 +27,20 @@ class Capacity:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
 
+    @property
+    def none(self) -> bool:
+        """Whether nothing is sold at all."""
+        return 0 in (self.concurrency, self.requests_per_minute, self.tokens_per_minute)
+
+    def less_than(self, other: "Capacity") -> bool:
+        """Whether any limit is tighter."""
+        pairs = (
+            (self.concurrency, other.concurrency),
+            (self.requests_per_minute, other.requests_per_minute),
+            (self.tokens_per_minute, other.tokens_per_minute),
+        )
+        return any(own is not None and (theirs is None or own < theirs) for own, theirs in pairs)
+
 
 @dataclass(frozen=True, slots=True)
 class LatencyClaim:

@@ -100,7 +100,7 @@ def pruned(quotes: Iterable[Quote], now: int, horizon: int) -> tuple[Quote, ...]
     """The quotes that can still matter in `[now, horizon)`, in sequence order.
 
     Dropped: ended ones, ones that begin at or beyond the horizon, and ones wholly covered by a single later one that
-    is not quarantined (what a suspicious price is measured against must stay).
+    is not quarantined (what a suspicious price is measured against must stay), unless they are firm: they still bind.
     """
     alive = sorted(
         (q for q in quotes if (q.valid_until is None or q.valid_until > now) and q.valid_from < horizon),
@@ -109,7 +109,7 @@ def pruned(quotes: Iterable[Quote], now: int, horizon: int) -> tuple[Quote, ...]
     kept: list[Quote] = []
     for index, quote in enumerate(alive):
         start = max(quote.valid_from, now)
-        hidden = any(
+        hidden = (quote.firm_until is None or quote.firm_until <= now) and any(
             later.sequence > quote.sequence
             and (quote.quarantined or not later.quarantined)
             and later.valid_from <= start

@@ -148,10 +148,11 @@ async def list_quotes(
     offer_id: str | None = None,
     provider_id: str | None = None,
     quarantined: bool | None = None,
+    alive_at: int | None = None,
     before: str | None = None,
     limit: int = 50,
 ) -> list[QuoteRow]:
-    """Quotes as taken, the newest first."""
+    """Quotes as taken, the newest first; with `alive_at` (µs) only those that have not ended by then."""
     query = select(_QUOTES).order_by(_QUOTES.c.id.desc()).limit(limit)
     if offer_id is not None:
         query = query.where(_QUOTES.c.offer_id == offer_id)
@@ -161,6 +162,8 @@ async def list_quotes(
         )
     if quarantined is not None:
         query = query.where(_QUOTES.c.quarantined.is_(quarantined))
+    if alive_at is not None:
+        query = query.where(or_(_QUOTES.c.valid_until.is_(None), _QUOTES.c.valid_until > alive_at))
     if before is not None:
         query = query.where(_QUOTES.c.id < before)
     return await rows.fetch(conn, query, QuoteRow)
@@ -233,6 +236,11 @@ async def relist(conn: AsyncConnection, offer_id: str, body: str, model: str | N
     """Put a listing back, or replace it, where its provider offers it (again); `model` where that may differ."""
     statement = update(_OFFERS).where(_OFFERS.c.id == offer_id).values(body=body, withdrawn_at=None)
     await rows.changed(conn, statement if model is None else statement.values(model=model))
+
+
+async def list_by(conn: AsyncConnection, offer_id: str, feed_id: str | None) -> None:
+    """Say which feed lists an offer; None: none does, it stands by itself."""
+    await rows.changed(conn, update(_OFFERS).where(_OFFERS.c.id == offer_id).values(listed_by=feed_id))
 
 
 async def quotes_in_force(

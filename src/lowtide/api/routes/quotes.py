@@ -152,13 +152,17 @@ async def list_quotes(
     limit: Limit = 50,
     after: After = None,
 ) -> dict[str, Any]:
-    """The newest first, each with its source, when it arrived, and the hash of what was sent."""
+    """The newest first, each with its source, when it arrived, and the hash of what was sent.
+
+    Of those that are quarantined only the ones that have not ended.
+    """
     async with market.database.read() as conn:
         rows = await offers.list_quotes(
             conn,
             offer_id=offer_id,
             provider_id=who.provider_id if who.role == "provider" else None,
             quarantined=quarantined,
+            alive_at=market.now() if quarantined else None,
             before=after,
             limit=limit + 1,
         )

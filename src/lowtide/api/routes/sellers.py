@@ -125,9 +125,12 @@ async def patch_offer(offer_id: str, body: OfferChange, market: TheMarket, who: 
 
 @router.delete("/offers/{offer_id}", summary="Withdraw an offer", responses=told(answers.Offer))
 async def delete_offer(offer_id: str, market: TheMarket, who: Seller) -> dict[str, Any]:
-    """It loses every auction from the next book version on; what it has won runs to its end."""
+    """It loses every auction from the next book version on; what it has won runs to its end.
+
+    A provider stays bound to a firm quote (`quote_is_firm`); an operator may end it.
+    """
     refuse_others(who, (await _row(market, offer_id)).provider_id)
-    row, version = await withdraw_offer(market, offer_id)
+    row, version = await withdraw_offer(market, offer_id, bound=who.role == "provider")
     return views.offer(row, market.keeper.book) | {"book_version": version}
 
 
