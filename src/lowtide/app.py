@@ -43,7 +43,7 @@ from lowtide.values.clock import Clock, SystemClock
 from lowtide.values.errors import SetupError
 from lowtide.values.ids import new_id
 from lowtide.values.instants import micros
-from lowtide.wire.registry import WIRES
+from lowtide.wire.registry import BATCH_WIRES, WIRES
 from lowtide.wire.transport import Transport
 
 _WHOLE_BOOK = 100_000
@@ -174,6 +174,8 @@ async def running_market(
             task_types=TaskTypes(),
             wires={name: wire(transport) for name, wire in WIRES.items()},
             guarded_wires={name: wire(guarded) for name, wire in WIRES.items()},
+            batch_wires={name: wire(transport) for name, wire in BATCH_WIRES.items()},
+            guarded_batch_wires={name: wire(guarded) for name, wire in BATCH_WIRES.items()},
             feed_client=httpx.AsyncClient(transport=guarded),
             bid_client=httpx.AsyncClient(transport=guarded),
             model_names=load_model_names(settings.config / "models.toml"),
@@ -207,6 +209,7 @@ async def _opened(market: Market, settings: Settings, *, stocked: bool) -> Runni
         await stock.refresh()
     await market.keeper.extend(slice_size=_WHOLE_BOOK)
     sweeps = Sweeps(market, dispatcher, stock.refresh if stocked else None)
+    await sweeps.batches.learn()
     await sweeps.life()
     alone = market.database.dialect == "sqlite"
     taken = await recover(market, dispatcher, micros(SystemClock().now()), alone=alone)

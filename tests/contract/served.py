@@ -159,7 +159,10 @@ async def served_market(
             **(environment or {}),
         }
     )
-    quick = replace(settings, rules=replace(settings.rules, backoff_s=0.02, feed_timeout_s=0.5))
+    quick = replace(
+        settings,
+        rules=replace(settings.rules, backoff_s=0.02, feed_timeout_s=0.5, pool_s=0.0, batch_poll_s=0.02),
+    )
     async with running_market(quick, clock, ticking=clock is None, stocked=False) as running:
         app = _IDLE_APPS.pop() if _IDLE_APPS else create_api(lambda _app: nullcontext())
         attach(app, running)

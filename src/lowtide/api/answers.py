@@ -91,6 +91,7 @@ class Provider(Shown):
     credential_env: list[str] = told("environment variables that hold its keys; used in turn")
     discount: Ratio = told("negotiated fraction off its list prices in the catalog")
     max_tokens_field: MaxTokensField = told("the field in which it is sent the output limit")
+    batch_wire: str | None = told("the batch API that it has; null: none")
     source: str = told("`api`, or where the configuration describes it")
     simulated: bool = told("whether it only pretends to be one")
     created_at: Time
@@ -359,3 +360,37 @@ class Ready(Shown):
     offers: int = told("offers in the book")
     unnumbered_log_lines: int = told("log lines that wait for their place in the tree")
     feeds: dict[str, int] = told("feeds by state: ok, failing, silent")
+
+
+class Waited(Shown):
+    """What waiting came to for the tasks of one slack class: from arrival to deadline at most so many hours."""
+
+    slack_hours: int | None = told("at most 2, 6, 12 or 24 hours; null: longer")
+    tasks: int = told("that were held and have ended, and whose window is over")
+    compared: int = told("served, and with all three costs known; sums are of these")
+    paid_usd: Usd
+    immediate_usd: Usd = told("what they would have cost at arrival")
+    clairvoyant_usd: Usd = told("what they would have cost, had every price been known")
+    vs_immediate: float | None = told("paid over immediate")
+    captured: float | None = told("share of the possible saving that was made; null where there was none")
+    regret_mean_usd: Usd = told("mean of what was paid beyond the clairvoyant's cost")
+    regret_p95_usd: Usd
+    dearer: int = told("tasks that paid more than at once")
+    missed: int = told("deadlines that were not met")
+
+
+class WaitedDay(Shown):
+    """One day (UTC) of arrivals."""
+
+    day: str
+    classes: list[Waited]
+
+
+class Savings(Shown):
+    """What waiting has come to, per slack class, and per day and slack class."""
+
+    from_: Time = Field(alias="from")
+    to: Time
+    pending: int = told("tasks that were held and have ended, whose window is not over yet")
+    classes: list[Waited]
+    days: list[WaitedDay]

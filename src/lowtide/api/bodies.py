@@ -136,6 +136,12 @@ class NewProvider(Body):
     max_tokens_field: Annotated[
         MaxTokensField, Field(description="the field in which the provider reads the output limit")
     ] = "max_completion_tokens"
+    batch_wire: Annotated[
+        Literal["openai", "anthropic"] | None,
+        Field(
+            description="the batch API that it has at its address; left out: none, its batch lane cannot win"
+        ),
+    ] = None
 
 
 class CapacityBody(Body):

@@ -8,7 +8,18 @@ from fastapi_swagger import patch_fastapi
 
 from lowtide.api import contract, problems
 from lowtide.api.limits import BodyLimit
-from lowtide.api.routes import accounts, auctions, book, feeds, operations, prices, quotes, sellers, tasks
+from lowtide.api.routes import (
+    accounts,
+    auctions,
+    book,
+    feeds,
+    operations,
+    prices,
+    quotes,
+    savings,
+    sellers,
+    tasks,
+)
 
 _DESCRIPTION = """A self-hosted spot market for AI work.
 
@@ -46,6 +57,7 @@ def create_api(
         prices.router,
         feeds.router,
         tasks.router,
+        savings.router,
         auctions.router,
     ):
         native.include_router(part)

@@ -75,6 +75,7 @@ def provider(row: Provider) -> dict[str, Any]:
         "credential_env": [name for name in row.credential_env.split(",") if name],
         "discount": ratio(row.discount_ppm),
         "max_tokens_field": row.max_tokens_field,
+        "batch_wire": row.batch_wire,
         "source": row.source,
         "simulated": row.simulated,
         "created_at": when(row.created_at),

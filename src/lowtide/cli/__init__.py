@@ -15,6 +15,7 @@ from lowtide.cli import (
     offer_quotes,
     offers,
     providers,
+    savings,
     serve,
     tasks,
 )
@@ -33,6 +34,7 @@ app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
+app.command("savings")(savings.savings)
 app.add_typer(keys.app, name="keys")
 app.add_typer(providers.app, name="providers")
 for _name, _command in offer_quotes.COMMANDS.items():

@@ -12,13 +12,14 @@ from lowtide.exchange.market import Market
 from lowtide.market.auction import Decision
 from lowtide.market.book import Book
 from lowtide.market.book_lines import prices_values
+from lowtide.market.deferral.batch_lane import BATCH
 from lowtide.market.eligibility import completion_p99_ms
 from lowtide.market.offer import Capacity, Offer
 from lowtide.market.quote import Prices
 from lowtide.market.record import AuctionIds, record_line
 from lowtide.market.spot import Inputs
 from lowtide.market.task import Task
-from lowtide.store import attempts, auctions, capacity, log
+from lowtide.store import attempts, auctions, batches, capacity, log, providers
 from lowtide.values.canonical import canonical
 from lowtide.values.ids import new_id
 from lowtide.values.instants import MINUTE_US
@@ -140,6 +141,15 @@ async def write_auction(
     await log.append(conn, "auction", ids.id, record_line(ids, task, book, inputs, decision))
 
 
+BATCHES = "batches"
+"""Who holds a task whose call lies in a batch: no node, so that none needs to live for it."""
+
+
+def holder(market: Market, candidate: Candidate) -> str:
+    """Who holds a task that such a bid has won."""
+    return BATCHES if candidate.offer.lane == BATCH else market.node
+
+
 async def start_attempt(
     conn: AsyncConnection,
     market: Market,
@@ -148,8 +158,12 @@ async def start_attempt(
     number: int,
     candidate: Candidate,
     now: int,
+    rescue_at: int | None = None,
 ) -> Started:
-    """Take a place at the offer and write the attempt as started. Raises NoPlace where the offer is full."""
+    """Take a place at the offer and write the attempt as started. Raises NoPlace where the offer is full.
+
+    A batch lane's is noted to be handed in, with when its rescue begins (µs).
+    """
     if not await capacity.reserve(
         conn, candidate.offer.id, now // MINUTE_US, candidate.tokens, candidate.places
     ):
@@ -171,6 +185,20 @@ async def start_attempt(
             "started_at": now,
         },
     )
+    if candidate.offer.lane == BATCH and rescue_at is not None:
+        provider = await providers.provider_by_name(conn, candidate.offer.provider)
+        assert provider is not None  # it sells the offer
+        await batches.add_item(
+            conn,
+            {
+                "attempt_id": attempt_id,
+                "task_id": task_id,
+                "provider_id": provider.id,
+                "offer_id": candidate.offer.id,
+                "rescue_at": rescue_at,
+                "created_at": now,
+            },
+        )
     return Started(attempt_id, number, candidate, now)
 
 

@@ -9,16 +9,16 @@ from typing import Any
 import structlog
 
 from lowtide.exchange.award import Candidate, Started
+from lowtide.exchange.calls import call_of
 from lowtide.exchange.market import Market
 from lowtide.exchange.settle import Settlement, settle_answer, settle_exhausted, settle_failure
-from lowtide.market.task import DEFAULT_OUTPUT_TOKENS, Task
+from lowtide.market.task import Task
 from lowtide.store import providers
 from lowtide.store.rows import LostRace
 from lowtide.store.tables import TaskRow
 from lowtide.values.errors import MarketError
-from lowtide.wire.call import Answer, Call, CallFailed, Failure, FailureKind
+from lowtide.wire.call import Answer, CallFailed, Failure, FailureKind
 
-SIMULATOR_SCHEME = "simulator:"
 LASTING = frozenset({FailureKind.REFUSED_CREDENTIAL, FailureKind.MODEL_MISSING, FailureKind.CONTEXT_TOO_LONG})
 """Failures of an offer that a second call of it would only repeat."""
 FREED_PAUSE_S = 0.02
@@ -229,29 +229,8 @@ async def _call(market: Market, job: Job) -> Answer:
         raise CallFailed(
             _local(FailureKind.MODEL_MISSING, f"No wire for provider {candidate.offer.provider}.")
         )
-    base_url = provider.base_url
-    if base_url.startswith(SIMULATOR_SCHEME):
-        if market.rules.simulator_base is None:
-            raise CallFailed(_local(FailureKind.CONNECT_FAILED, "The simulated upstreams are not running."))
-        base_url = f"{market.rules.simulator_base}/{base_url.removeprefix(SIMULATOR_SCHEME)}/v1"
-    names = [name for name in provider.credential_env.split(",") if name]
-    keys = [market.credentials[name] for name in names if name in market.credentials]
-    limit = job.task.max_output or min(candidate.offer.max_output_tokens, DEFAULT_OUTPUT_TOKENS)
-    timeout_s = _timeout_s(market, job)
     return await wire.complete(
-        Call(
-            base_url=base_url,
-            api_key=keys[job.attempt.number % len(keys)] if keys else None,
-            upstream_model=candidate.offer.upstream_model,
-            body=job.input,
-            max_output_tokens=limit,
-            timeout_s=timeout_s,
-            # Without a stream nothing comes before the whole answer does: silence is no fault until the end.
-            idle_s=timeout_s,
-            idempotency_key=job.attempt.id,
-            service_tier=candidate.offer.lane if candidate.offer.lane in ("flex", "priority") else None,
-            max_tokens_field=provider.max_tokens_field,
-        )
+        call_of(market, provider, job.attempt, job.task, job.input, _timeout_s(market, job))
     )
 
 

@@ -4,6 +4,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import dumped
+from lowtide.exchange.hindsight import note_end
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_settled
 from lowtide.exchange.settle import receipt_values, settled_values, settlement_line
@@ -100,6 +101,8 @@ async def void(
             }
         ],
     )
+    if state is TaskState.EXPIRED:
+        await note_end(conn, row, str(state), receipt, None, now)
     award = orjson.loads(row.award) if row.award else {}
     told = settled_values(state, receipt, now)
     await tell_settled(conn, award.get("feed"), award.get("offer_id", ""), row.auction_id, told)

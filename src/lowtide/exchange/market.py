@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import httpx
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from lowtide.exchange.batch_times import BatchTimesBook
 from lowtide.exchange.live import Bidders
 from lowtide.exchange.observe import Observations
 from lowtide.exchange.seal import BookKeeper, Touched
@@ -17,6 +18,7 @@ from lowtide.store.database import Database
 from lowtide.store.tables import Provider
 from lowtide.values.clock import Clock
 from lowtide.values.instants import micros
+from lowtide.wire.batch import BatchWire
 from lowtide.wire.call import Wire
 
 
@@ -32,6 +34,10 @@ class Rules:
     simulator_base: str | None = None
     allow_private_urls: bool = False
     feed_timeout_s: float = 20.0
+    pool_s: float = 15.0
+    """How long calls for a batch lane wait for others, in market time."""
+    batch_poll_s: float = 5.0
+    """The first pause between two looks at a batch, in real time."""
     reader_patience_s: float = 10.0
     quotes_kept_days: int = 7
     minute_bars_kept_days: int = 90
@@ -53,6 +59,9 @@ class Market:
     node: str
     guarded_wires: Mapping[str, Wire] = field(default_factory=dict)
     """For addresses that the API received: they reach public ones only. Empty where any may be reached."""
+    batch_wires: Mapping[str, BatchWire] = field(default_factory=dict)
+    guarded_batch_wires: Mapping[str, BatchWire] = field(default_factory=dict)
+    batch_times: BatchTimesBook = field(default_factory=BatchTimesBook)
     credentials: Mapping[str, str] = field(default_factory=dict)
     model_names: ModelNames = field(default_factory=ModelNames)
     feed_client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
@@ -72,6 +81,11 @@ class Market:
         """The wire to a provider, None where there is none for its protocol."""
         guarded = self.guarded_wires if provider.source == "api" and not provider.simulated else None
         return (guarded or self.wires).get(provider.wire)
+
+    def batch_wire_of(self, provider: Provider) -> BatchWire | None:
+        """The wire on which a provider takes batches, None where it takes none."""
+        guarded = self.guarded_batch_wires if provider.source == "api" and not provider.simulated else None
+        return (guarded or self.batch_wires).get(provider.batch_wire or "")
 
     async def seal_conditions(self, offer_ids: Iterable[str], now: int, *, at_once: bool = False) -> int:
         """Publish what was observed of these offers where it has moved; how many conditions changed."""

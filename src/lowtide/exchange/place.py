@@ -12,6 +12,7 @@ from lowtide.exchange.award import (
     award_values,
     candidates,
     dumped,
+    holder,
     start_attempt,
     write_auction,
 )
@@ -51,6 +52,7 @@ def inputs_for(
         live=() if asked is None else asked.live,
         closes_at=None if asked is None else asked.closes_at,
         closed_lanes=CLOSED_LANES,
+        batches=market.batch_times.now(market.now()) if task.constraints.complete_by is not None else (),
     )
 
 
@@ -171,7 +173,7 @@ async def _write(
         columns |= {
             "award": dumped(award_values(ladder[0], decision.rule, decision.thin)),
             "attempts": 1,
-            "lease_owner": market.node,
+            "lease_owner": holder(market, ladder[0]),
         }
     elif state is TaskState.HELD and decision.deferral is not None:
         columns |= {
@@ -206,14 +208,20 @@ async def _write(
     row = TaskRow(**columns)
     if state is not TaskState.RUNNING:
         return row, None
-    attempt = await start_attempt(conn, market, task.id, ids.id, 1, ladder[0], now)
+    rescue_at = None if decision.batch is None else decision.batch.rescue_at
+    attempt = await start_attempt(conn, market, task.id, ids.id, 1, ladder[0], now, rescue_at)
+    if decision.batch is not None:
+        return row, None
     return row, Job(row, task, dict(order.input), ladder, attempt, order.max_attempts)
 
 
 def authorization(task: Task, decision: Decision, ladder: tuple[Candidate, ...]) -> int:
-    """Worst case of what will be called; of a rescue (its whole budget, where it has one) for what waits."""
-    if decision.outcome == AWARDED:
+    """Worst case of what will be called; for what waits or lies in a batch that of its rescue, or its whole budget."""
+    if decision.outcome == AWARDED and decision.batch is None:
         return ladder[0].most_nano
+    if decision.batch is not None:
+        rescue = task.constraints.max_cost_nano or max(bid.worst_nano for bid in decision.top)
+        return max(ladder[0].most_nano, rescue)
     if decision.outcome in (HELD, QUEUED):
         if task.constraints.max_cost_nano is not None:
             return task.constraints.max_cost_nano

@@ -4,7 +4,7 @@ import orjson
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from lowtide.exchange.award import dumped
+from lowtide.exchange.award import BATCHES, dumped
 from lowtide.exchange.dispatch import Dispatcher, Job
 from lowtide.exchange.expire import expire, void
 from lowtide.exchange.market import Market
@@ -37,7 +37,9 @@ async def recover(market: Market, dispatcher: Dispatcher, real_now: int, *, alon
     seed = await market.seeds.at(now)
 
     async def unit(conn: AsyncConnection) -> tuple[int, list[Job]]:
-        live = {market.node} if alone else await duties.live_owners(conn, real_now, "node:") | {market.node}
+        live = {market.node, BATCHES}
+        if not alone:
+            live |= await duties.live_owners(conn, real_now, "node:")
         found = await tasks.leased_by_dead(conn, live, BATCH)
         jobs = []
         for row in found:

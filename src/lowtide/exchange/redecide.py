@@ -6,11 +6,11 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import (
-    Candidate,
     NoPlace,
     award_values,
     candidates,
     dumped,
+    holder,
     start_attempt,
     write_auction,
 )
@@ -20,7 +20,7 @@ from lowtide.exchange.hold import hold_values
 from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_outcome
-from lowtide.exchange.place import TRIES, inputs_for, with_usual_output
+from lowtide.exchange.place import TRIES, authorization, inputs_for, with_usual_output
 from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
 from lowtide.market.book import Book
 from lowtide.market.deferral.known import Deferral
@@ -92,24 +92,25 @@ async def _release(
     ids: AuctionIds,
     decision: Decision,
     asked: Asked | None,
-) -> Job:
+) -> Job | None:
     now, ladder = ids.as_of, candidates(decision, ids.as_of, {} if asked is None else asked.feeds)
     winner = ladder[0]
-    more = await _authorize_more(conn, row, winner, now)
+    more = await _authorize_more(conn, row, authorization(task, decision, ladder), now)
     await _write_auction(conn, ids, task, book, inputs, decision, asked)
     changes: dict[str, Any] = {
         "award": dumped(award_values(winner, decision.rule, decision.thin)),
         "auction_id": ids.id,
         "reason": None,
         "attempts": row.attempts + 1,
-        "lease_owner": market.node,
+        "lease_owner": holder(market, winner),
         "release_at": None,
         "expires_at": None,
         "authorized_nano": row.authorized_nano + more,
     }
     if row.hold:
         changes["hold"] = dumped({**orjson.loads(row.hold), "released_at": now})
-    attempt = await start_attempt(conn, market, row.id, ids.id, row.attempts + 1, winner, now)
+    rescue_at = None if decision.batch is None else decision.batch.rescue_at
+    attempt = await start_attempt(conn, market, row.id, ids.id, row.attempts + 1, winner, now, rescue_at)
     if row.state == TaskState.RUNNING:
         version = await tasks.touch(conn, row.id, row.state, row.version, **changes)
     else:
@@ -125,6 +126,8 @@ async def _release(
             }
         ],
     )
+    if decision.batch is not None:
+        return None
     payload = await tasks.payload(conn, row.id)
     fresh = TaskRow(**(row.model_dump() | changes | {"state": str(TaskState.RUNNING), "version": version}))
     posted = orjson.loads(row.posted)
@@ -139,8 +142,8 @@ async def _release(
     )
 
 
-async def _authorize_more(conn: AsyncConnection, row: TaskRow, winner: Candidate, now: int) -> int:
-    more = max(0, winner.most_nano - row.authorized_nano)
+async def _authorize_more(conn: AsyncConnection, row: TaskRow, most_nano: int, now: int) -> int:
+    more = max(0, most_nano - row.authorized_nano)
     if more:
         await money.raise_authorization(conn, row.account_id, row.id, 1_000 + row.version, more, now)
     return more

@@ -7,10 +7,12 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import Candidate, NoPlace, Started, award_values, dumped, raised, start_attempt
+from lowtide.exchange.hindsight import note_end
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_settled
 from lowtide.exchange.observe import Observed
 from lowtide.market.book_lines import prices_from_values
+from lowtide.market.deferral.batch_lane import BATCH
 from lowtide.market.states import AttemptState, TaskState
 from lowtide.market.task import Task
 from lowtide.market.usage import Usage, charge
@@ -71,6 +73,8 @@ async def settle_answer(market: Market, spent: Settlement, answer: Answer) -> No
 
     await market.database.writer.write(unit)
     market.task_types.note(spent.task.type, usage.output, cost)
+    if candidate.offer.lane == BATCH:
+        return  # How long a batch took is learned of the batch.
     market.observations.note(
         candidate.offer.id,
         Observed(True, answer.latency_ms, usage.input, base_tokens, usage.output, spent.task.usual_output),
@@ -221,6 +225,8 @@ async def _finish(
         candidate.offer.provider,
         spent.ended_at,
     )
+    used = None if usage is None else usage_values(usage)
+    await note_end(conn, row, str(state), receipt, used, spent.ended_at)
     told = settled_values(state, receipt, spent.ended_at, usage)
     await tell_settled(conn, candidate.feed_id, candidate.offer.id, row.auction_id, told)
     await _tell_winner_that_failed(conn, spent, receipt)

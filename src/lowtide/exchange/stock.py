@@ -150,6 +150,7 @@ class Stock:
             "credential_env": ",".join(credentials(config, env)),
             "discount_ppm": config.discount_ppm,
             "max_tokens_field": config.max_tokens_field,
+            "batch_wire": config.batch_wire,
             "source": "config",
         }
         row = next((provider for provider in known if provider.name == config.name), None)

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from lowtide.exchange.batches import Batches
 from lowtide.exchange.compact import compact
 from lowtide.exchange.dispatch import Dispatcher
 from lowtide.exchange.expire import expire_due
 from lowtide.exchange.feed_runs import FeedRuns
+from lowtide.exchange.hindsight import look_back
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import deliver_due
 from lowtide.exchange.recover import recover, sign_of_life
@@ -34,6 +36,7 @@ class Sweeps:
     ) -> None:
         self._market, self._dispatcher, self._refresh = market, dispatcher, refresh
         self.feed_runs = FeedRuns(market)
+        self.batches = Batches(market, dispatcher)
         self._reviewed_version = 0
         self._queue_reviewed = time.monotonic()
         dispatcher.wake_when_freed(logged("freed", self.freed))
@@ -45,6 +48,8 @@ class Sweeps:
             "number_leaves": (self.number_leaves, 0.5),
             "conditions": (self.conditions, 5.0),
             "feeds": (self.feed_runs.look, 1.0),
+            "batches": (self.batches.step, 1.0),
+            "batch_times": (self.batches.learn, 5.0),
             "bidders": (self._market.bidders.refresh, 1.0),
             "bidder_health": (self._market.bidders.keep_health, 5.0),
             "notices": (self.notices, 1.0),
@@ -52,6 +57,7 @@ class Sweeps:
             "recover": (self.take_over, 5.0),
             "forget": (self.forget, 3_600.0),
             "compact": (self.compact, 3_600.0),
+            "hindsight": (self.hindsight, 30.0),
             "extend": (self._market.keeper.extend, 86_400.0),
         }
         if self._market.database.dialect != "sqlite":
@@ -107,6 +113,10 @@ class Sweeps:
     async def take_over(self) -> None:
         """Take over what dead nodes left."""
         await recover(self._market, self._dispatcher, _wall_us())
+
+    async def hindsight(self) -> None:
+        """Look back on held tasks whose window is over."""
+        await look_back(self._market)
 
     async def forget(self) -> None:
         """Forget idempotency keys after two days."""

@@ -13,6 +13,7 @@ from lowtide.values.errors import BadValue, SetupError
 from lowtide.values.tables import Table, read_table
 
 WIRES = ("openai", "anthropic", "gemini")
+BATCH_WIRES = ("openai", "anthropic")
 MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens")
 _PPM = 1_000_000
 
@@ -37,7 +38,8 @@ class ProviderConfig:
 
     `catalog` is the provider's id in genai-prices, None where only `models` are sold; `include` and `exclude`
     are patterns of catalog ids; upstream they lose `strip_prefix` and get `model_prefix`. `lane_rules` price lanes
-    that the catalog does not; `tariff` is the seller's clock, on the base of the catalog's or the models' prices.
+    that the catalog does not; `tariff` is the seller's clock, on the base of the catalog's or the models' prices;
+    `batch_wire` is the batch API that it has, if any.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ProviderConfig:
     strip_prefix: str = ""
     lane_rules: tuple[LaneRule, ...] = ()
     tariff: Tariff | None = None
+    batch_wire: str | None = None
     models: tuple[ModelConfig, ...] = ()
 
 
@@ -126,6 +129,7 @@ def _provider(table: Table, tariffs: Path) -> ProviderConfig:
         regions=table.texts("regions"),
         zero_retention=table.flag("zero_retention", False),
         features=table.texts("features", allowed=FEATURES),
+        batch_wire=table.choice("batch_wire", ("", *BATCH_WIRES), "") or None,
         max_tokens_field=table.choice("max_tokens_field", MAX_TOKENS_FIELDS, "max_tokens"),
         max_output_tokens=table.count("max_output_tokens", 4_096),
         include=table.texts("include", ("*",)),

@@ -5,11 +5,12 @@ from typing import NamedTuple
 import numpy as np
 
 from lowtide.market.book import Book
+from lowtide.market.deferral.batch_lane import BatchBid, batch_bid
 from lowtide.market.deferral.known import Deferral, wait_for_known_price
 from lowtide.market.eligibility import PASSING, LossReason, Reasons, for_good, passes, progress
 from lowtide.market.rules import RULES
 from lowtide.market.rules.payment import Standing
-from lowtide.market.spot import Inputs, RankedBid, Spot, clear
+from lowtide.market.spot import TOP, Inputs, RankedBid, Spot, clear
 from lowtide.market.task import Task
 from lowtide.values.instants import MINUTE_US
 
@@ -28,7 +29,8 @@ class Decision(NamedTuple):
 
     `top`: the best bids still in, by rank (failover runs down this list). `reasons`: one int8 a row, 0 for the winner,
     and for all that are still in where the task is held. `code` is what decided a queued or unfilled task, `nearest`
-    the row that came closest. Money in nano-USD, `price_nano` what the winner is paid for the expected usage.
+    the row that came closest; `batch` says how a batch that won is rescued. Money in nano-USD, `price_nano` what the winner
+    is paid for the expected usage.
     """
 
     outcome: str
@@ -42,6 +44,7 @@ class Decision(NamedTuple):
     code: str | None
     nearest: int | None
     spot: Spot
+    batch: BatchBid | None = None
 
 
 def decide(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes) -> Decision:
@@ -53,6 +56,9 @@ def decide(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: byte
     deferral = None
     if task.constraints.complete_by is not None:
         deferral = wait_for_known_price(task, book, inputs, as_of, auction_key, spot)
+        batch = batch_bid(task, book, inputs, as_of, auction_key, spot) if inputs.batches else None
+        if batch is not None and batch.value_nano > _otherwise(spot, deferral):
+            return _award_batch(inputs, spot, batch)
     if deferral is not None:
         return Decision(
             HELD, None, None, inputs.rule, False, spot.top, spot.reason, deferral, None, None, spot
@@ -88,6 +94,23 @@ def _award(task: Task, book: Book, inputs: Inputs, spot: Spot) -> Decision:
         None,
         None,
         spot,
+    )
+
+
+def _otherwise(spot: Spot, deferral: Deferral | None) -> int:
+    """The value of running now, or of the slot that is waited for."""
+    now = spot.top[0]
+    return now.score_nano if deferral is None else now.score_nano + now.bid_nano - deferral.reservation_nano
+
+
+def _award_batch(inputs: Inputs, spot: Spot, batch: BatchBid) -> Decision:
+    """The batch bid wins at its own price; the other lanes' bids stand behind it, for the rescue."""
+    winner = batch.ranked
+    reasons: Reasons = np.where(spot.reason == 0, _OUTBID, spot.reason)
+    reasons[winner.row] = 0
+    top = (winner, *spot.top[: TOP - 1])
+    return Decision(
+        AWARDED, winner, winner.bid_nano, "posted", False, top, reasons, None, None, None, spot, batch
     )
 
 

@@ -7,6 +7,7 @@ from lowtide.market.auction import AWARDED, HELD, NO_OFFERS, QUEUED, Decision
 from lowtide.market.bid import input_tokens
 from lowtide.market.book import GENERAL, Book, quality_in
 from lowtide.market.columns import full
+from lowtide.market.deferral.batch_lane import BatchBid
 from lowtide.market.deferral.known import Deferral, slot_after_latest_start
 from lowtide.market.eligibility import LossReason, answer_ms, completion_p99_ms, progress
 from lowtide.market.live import LiveBid
@@ -140,6 +141,15 @@ def min_to_win(task: Task, decision: Decision, row: int) -> int | None:
     return price if price >= 0 else None
 
 
+def _by_batch(batch: BatchBid) -> str:
+    """Why a batch was worth its risk."""
+    share = f"{batch.done_ppm / 10_000:.0f} %"
+    return (
+        f", in a batch: it is back in time with a probability of {share}, else the task is rescued on another lane at "
+        f"{rfc3339(batch.rescue_at)}; with that it is expected to cost ${usd(batch.blended_nano)}."
+    )
+
+
 def explanation(
     task: Task, book: Book, inputs: Inputs, decision: Decision, as_of: int, auction_key: bytes
 ) -> str:
@@ -158,6 +168,8 @@ def explanation(
             )
         else:
             text += ", the only bid that met every limit"
+        if decision.batch is not None:
+            return text + _by_batch(decision.batch) + lost
         if decision.price_nano != decision.winner.bid_nano:
             text += f"; it is paid ${usd(decision.price_nano or 0)} ({decision.rule})"
         return text + "." + _could_not_wait(task, book, inputs, decision, as_of, auction_key) + lost

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lowtide.market.auction import CORE, Decision
+from lowtide.market.batch_times import BatchTimes
 from lowtide.market.book import Book
 from lowtide.market.eligibility import LossReason
 from lowtide.market.live import live_from_values, live_values
@@ -89,6 +90,8 @@ def inputs_values(inputs: Inputs) -> dict[str, Any]:
         values |= {"live": [live_values(bid) for bid in inputs.live], "closes_at": inputs.closes_at}
     if inputs.closed_lanes:
         values["closed_lanes"] = list(inputs.closed_lanes)
+    if inputs.batches:
+        values["batches"] = [[one.provider, list(one.quantiles_ms)] for one in inputs.batches]
     return values
 
 
@@ -101,4 +104,5 @@ def inputs_from_values(values: dict[str, Any]) -> Inputs:
         tuple(live_from_values(bid) for bid in values.get("live", ())),
         values.get("closes_at"),
         tuple(values.get("closed_lanes", ())),
+        tuple(BatchTimes(provider, tuple(times)) for provider, times in values.get("batches", ())),
     )

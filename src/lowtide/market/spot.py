@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lowtide.market.batch_times import BatchTimes
 from lowtide.market.bid import Bids, bids
 from lowtide.market.book import Book
 from lowtide.market.columns import Ints, PriceColumns
@@ -21,7 +22,8 @@ class Inputs:
 
     `rule` is how winners that settle through us are paid; `refused` are rows whose reservation failed;
     `reference_cost_nano` is the task type's trailing median price, 0 until 20 are known. `live` is what bidders answered,
-    `closes_at` (µs) the instant from which on an answer is too late. Offers on `closed_lanes` cannot be called.
+    `closes_at` (µs) the instant from which on an answer is too late. Offers on `closed_lanes` cannot be called,
+    except that a batch lane takes part beside them where `batches` says how long its provider's take.
     """
 
     rule: str = "posted"
@@ -30,6 +32,7 @@ class Inputs:
     live: tuple[LiveBid, ...] = ()
     closes_at: int | None = None
     closed_lanes: tuple[str, ...] = ()
+    batches: tuple[BatchTimes, ...] = ()
 
 
 class RankedBid(NamedTuple):

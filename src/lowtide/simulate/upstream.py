@@ -1,7 +1,7 @@
 """A **simulator** of providers that speak the OpenAI wire, over real HTTP: their answers, streams and faults.
 
-Paths: POST /{provider}/v1/chat/completions, GET /{provider}/v1/models; and for tests and the demo GET /_simulator/stats,
-POST and DELETE /_simulator/faults. Nothing here is a model; every answer says so (`x-simulator`,
+Paths: POST /{provider}/v1/chat/completions, GET /{provider}/v1/models, the batch APIs; and for tests and the demo
+GET /_simulator/stats, POST and DELETE /_simulator/faults. Nothing here is a model; every answer says so (`x-simulator`,
 `system_fingerprint: simulator`).
 """
 
@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lowtide.simulate.batches import Batches
 from lowtide.simulate.completions import (
     complaint,
     completion,
@@ -51,6 +52,7 @@ class Upstreams:
         self._faults: dict[str, list[Fault]] = {}
         self.stats: dict[str, Stats] = {}
         self._number = 0
+        self.batches = Batches(output_tokens)
 
     def fail(self, provider: str, fault: Fault) -> None:
         """Let a provider show a fault. Of several, the first told that fits shows first."""
@@ -77,6 +79,10 @@ class Upstreams:
                 await send_json(send, 200, {"providers": seen})
             case (("POST" | "DELETE"), ["_simulator", "faults"]):
                 await self._told(scope["method"], receive, send)
+            case method, [provider, "v1", *rest] if await self.batches.answer(
+                method, provider, rest, scope, receive, send
+            ):
+                pass
             case _:
                 await send_json(send, 404, error(f"No path {scope['path']}", _INVALID, "not_found"))
 

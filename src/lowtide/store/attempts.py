@@ -30,6 +30,11 @@ async def end_attempt(conn: AsyncConnection, attempt_id: str, state: AttemptStat
     return await rows.changed(conn, _STARTED, values) == 1
 
 
+async def get(conn: AsyncConnection, attempt_id: str) -> Attempt | None:
+    """The attempt under an id, or None."""
+    return await rows.get(conn, Attempt, attempt_id)
+
+
 async def of_task(conn: AsyncConnection, task_id: str) -> list[Attempt]:
     """A task's attempts, the first first."""
     query = select(_ATTEMPTS).where(_ATTEMPTS.c.task_id == task_id).order_by(_ATTEMPTS.c.number)

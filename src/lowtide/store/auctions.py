@@ -23,6 +23,12 @@ async def get_auction(conn: AsyncConnection, auction_id: str) -> AuctionRow | No
     return await rows.get(conn, AuctionRow, auction_id)
 
 
+async def first_of_task(conn: AsyncConnection, task_id: str) -> str | None:
+    """The id of a task's auction at arrival, or None."""
+    query = select(_AUCTIONS.c.id).where(_AUCTIONS.c.task_id == task_id).order_by(_AUCTIONS.c.id).limit(1)
+    return (await conn.execute(query)).scalar()
+
+
 async def list_auctions(
     conn: AsyncConnection,
     *,

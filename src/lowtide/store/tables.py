@@ -78,7 +78,7 @@ class ApiKey(SQLModel, table=True):
 
 
 class Provider(SQLModel, table=True):
-    """A seller: its wire, address, and the names of the environment variables that hold its credentials."""
+    """A seller: its wire, that of batches if it takes any, its address, and the names of its credentials' variables."""
 
     __tablename__: ClassVar[Any] = "providers"
     id: str = Field(primary_key=True)
@@ -88,6 +88,7 @@ class Provider(SQLModel, table=True):
     credential_env: str = _text()
     discount_ppm: int = 0
     max_tokens_field: str = "max_completion_tokens"
+    batch_wire: str | None = None
     source: str = "api"
     simulated: bool = False
     created_at: int = _big()
@@ -331,6 +332,68 @@ class Attempt(SQLModel, table=True):
     started_at: int = _big()
     ended_at: int | None = _big(nullable=True)
     possibly_billed_twice: bool = False
+
+
+class BatchRow(SQLModel, table=True):
+    """Calls handed in together to a seller's batch API. States: new, sending, sent, cancelling, ended.
+
+    `credential` names the variable whose key it was sent with; `rescue_at` is the earliest of its items'.
+    """
+
+    __tablename__: ClassVar[Any] = "batches"
+    __table_args__ = (Index("batches_by_state", "state"), Index("batches_by_end", "ended_at"))
+    id: str = Field(primary_key=True)
+    provider_id: str = Field(foreign_key="providers.id")
+    credential: str | None = None
+    state: str
+    upstream_id: str | None = None
+    calls: int
+    rescue_at: int = _big()
+    created_at: int = _big()
+    sent_at: int | None = _big(nullable=True)
+    ended_at: int | None = _big(nullable=True)
+    outcome: str | None = None
+    detail: str | None = _text(nullable=True)
+
+
+class BatchItem(SQLModel, table=True):
+    """An attempt on a batch lane that has not ended; without a batch it waits to be handed in."""
+
+    __tablename__: ClassVar[Any] = "batch_items"
+    __table_args__ = (Index("batch_items_by_batch", "batch_id"),)
+    attempt_id: str = Field(primary_key=True, foreign_key="attempts.id")
+    task_id: str
+    provider_id: str
+    offer_id: str
+    batch_id: str | None = None
+    rescue_at: int = _big()
+    created_at: int = _big()
+
+
+class HindsightRow(SQLModel, table=True):
+    """What waiting came to for a task that was held: paid, at once, and by an all-knowing scheduler (nano-USD).
+
+    `due_at` is when the window is over and the last can be known; None once it is.
+    """
+
+    __tablename__: ClassVar[Any] = "hindsights"
+    __table_args__ = (
+        Index("hindsights_due", "due_at"),
+        Index("hindsights_by_arrival", "arrived_at"),
+    )
+    task_id: str = Field(primary_key=True, foreign_key="tasks.id")
+    account_id: str
+    auction_id: str
+    state: str
+    arrived_at: int = _big()
+    complete_by: int = _big()
+    latest_start: int = _big()
+    deadline_met: bool
+    usage: str | None = _text(nullable=True)
+    paid_nano: int = _big()
+    immediate_nano: int | None = _big(nullable=True)
+    clairvoyant_nano: int | None = _big(nullable=True)
+    due_at: int | None = _big(nullable=True)
 
 
 class Transfer(SQLModel, table=True):

@@ -1,19 +1,17 @@
 """OpenAI chat completions, and everything that speaks it. Cached and reasoning tokens stand inside the totals there."""
 
-import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import orjson
 
 from lowtide.market.usage import Usage
+from lowtide.wire.asking import MAX_ANSWER_BYTES, asked, authorization, elapsed_ms, failed
 from lowtide.wire.call import Answer, Call, CallFailed, Failure, FailureKind
-from lowtide.wire.failures import failure, kind_of_exception, kind_of_status, retry_after
+from lowtide.wire.failures import failure, kind_of_status, retry_after
 
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MOST_TOKENS = 2**31
 """A reported count beyond this is no count: its charge would leave the ledger's integers."""
 # Left out of the requester's body: what the call itself decides, the tier too, for the award bought it.
@@ -34,66 +32,43 @@ class OpenAIWire:
     async def complete(self, call: Call) -> Answer:
         """Do the call within its deadlines. Raises CallFailed with the failure sorted."""
         began = time.monotonic()
-        request = _request(call, began)
-        try:
-            async with asyncio.timeout(call.timeout_s):
-                status, headers, raw = await self._exchange(request)
-        except TimeoutError:
-            detail = f"No answer within {call.timeout_s:.1f} s."
-            raise _failed(FailureKind.ANSWER_TIMEOUT, detail, began) from None
-        except httpx.PoolTimeout as fault:
-            # Our own pool is full: no mark against the provider.
-            full = failure(FailureKind.CONNECT_TIMEOUT, str(fault), _ms(began))
-            raise CallFailed(replace(full, provider_fault=False)) from fault
-        except httpx.HTTPError as fault:
-            raise _failed(kind_of_exception(fault), str(fault) or type(fault).__name__, began) from fault
-        if raw is None:
-            raise _failed(FailureKind.MALFORMED, f"The answer is over {MAX_ANSWER_BYTES} bytes.", began)
+        status, headers, raw = await asked(
+            self._transport, _request(call, began), call.timeout_s, began, MAX_ANSWER_BYTES
+        )
         if not 200 <= status < 300:
-            raise CallFailed(_refusal(status, headers, raw, began))
-        return self._answer(raw, headers, began)
-
-    async def _exchange(self, request: httpx.Request) -> tuple[int, httpx.Headers, bytes | None]:
-        response = await self._transport.handle_async_request(request)
-        try:
-            chunks, size = [], 0
-            async for chunk in response.aiter_bytes():
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > MAX_ANSWER_BYTES:
-                    return response.status_code, response.headers, None
-            return response.status_code, response.headers, b"".join(chunks)
-        finally:
-            await response.aclose()
-
-    def _answer(self, raw: bytes, headers: httpx.Headers, began: float) -> Answer:
+            raise CallFailed(refusal(status, headers, raw, began))
         try:
             body = orjson.loads(raw)
-            if "choices" not in body and "error" in body:  # some send a late error under status 200
-                raise CallFailed(_refusal(_status_in(body["error"]), headers, raw, began))
-            choice = body["choices"][0]
-            message = choice["message"]
-            if not isinstance(message, dict):
-                raise TypeError("message is no object")
-            usage = usage_of(body.get("usage"))
-        except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, ValueError, AttributeError) as fault:
-            raise _failed(FailureKind.MALFORMED, f"Not a chat completion: {fault}", began) from fault
-        if not (
-            message.get("content")
-            or message.get("tool_calls")
-            or message.get("refusal")
-            or message.get("audio")
-        ):
-            raise _failed(FailureKind.EMPTY, "The answer has neither text nor tool calls.", began)
-        return Answer(
-            message,
-            choice.get("finish_reason"),
-            usage,
-            body.get("model"),
-            body.get("service_tier"),
-            headers.get("x-request-id") or body.get("id"),
-            _ms(began),
-        )
+        except orjson.JSONDecodeError as fault:
+            raise failed(FailureKind.MALFORMED, f"Not a chat completion: {fault}", began) from fault
+        return answer_of(body, headers, raw, began)
+
+
+def answer_of(body: Any, headers: httpx.Headers, raw: bytes, began: float) -> Answer:
+    """The answer that a chat completion's body is. Raises CallFailed."""
+    try:
+        if "choices" not in body and "error" in body:  # some send a late error under status 200
+            raise CallFailed(refusal(_status_in(body["error"]), headers, raw, began))
+        choice = body["choices"][0]
+        message = choice["message"]
+        if not isinstance(message, dict):
+            raise TypeError("message is no object")
+        usage = usage_of(body.get("usage"))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as fault:
+        raise failed(FailureKind.MALFORMED, f"Not a chat completion: {fault}", began) from fault
+    if not (
+        message.get("content") or message.get("tool_calls") or message.get("refusal") or message.get("audio")
+    ):
+        raise failed(FailureKind.EMPTY, "The answer has neither text nor tool calls.", began)
+    return Answer(
+        message,
+        choice.get("finish_reason"),
+        usage,
+        body.get("model"),
+        body.get("service_tier"),
+        headers.get("x-request-id") or body.get("id"),
+        elapsed_ms(began),
+    )
 
 
 def _request(call: Call, began: float) -> httpx.Request:
@@ -103,12 +78,8 @@ def _request(call: Call, began: float) -> httpx.Request:
         "accept-encoding": "gzip, deflate",
         "user-agent": "lowtide",
         "idempotency-key": call.idempotency_key,
+        **authorization(call.api_key, began),
     }
-    if call.api_key:
-        if not (call.api_key.isascii() and call.api_key.isprintable()):
-            detail = "The credential has characters that a header cannot carry. Set it anew."
-            raise _failed(FailureKind.REFUSED_CREDENTIAL, detail, began)
-        headers["authorization"] = f"Bearer {call.api_key}"
     limits = {
         "connect": call.connect_s,
         "read": call.idle_s,
@@ -118,12 +89,12 @@ def _request(call: Call, began: float) -> httpx.Request:
     try:
         content = orjson.dumps(sent(call))
     except orjson.JSONEncodeError as fault:
-        raise _failed(FailureKind.CALLER_ERROR, f"The body is no JSON: {fault}", began) from fault
+        raise failed(FailureKind.CALLER_ERROR, f"The body is no JSON: {fault}", began) from fault
     url = f"{call.base_url.rstrip('/')}/chat/completions"
     try:
         return httpx.Request("POST", url, headers=headers, content=content, extensions={"timeout": limits})
     except httpx.InvalidURL as fault:
-        raise _failed(FailureKind.CONNECT_FAILED, f"Bad base URL: {fault}", began) from fault
+        raise failed(FailureKind.CONNECT_FAILED, f"Bad base URL: {fault}", began) from fault
 
 
 def sent(call: Call) -> dict[str, Any]:
@@ -174,20 +145,13 @@ def _status_in(error: Any) -> int:
     return code if isinstance(code, int) and 400 <= code < 600 else 502
 
 
-def _refusal(status: int, headers: httpx.Headers, raw: bytes, began: float) -> Failure:
+def refusal(status: int, headers: httpx.Headers, raw: bytes, began: float) -> Failure:
+    """The failure that an error status is, with the wire's own code and words."""
     code, text = error_of(raw)
     return failure(
         kind_of_status(status, code, text),
         f"HTTP {status}: {text}",
-        _ms(began),
+        elapsed_ms(began),
         status=status,
         retry_after_s=retry_after(headers),
     )
-
-
-def _ms(began: float) -> int:
-    return round((time.monotonic() - began) * 1_000)
-
-
-def _failed(kind: FailureKind, detail: str, began: float) -> CallFailed:
-    return CallFailed(failure(kind, detail, _ms(began)))

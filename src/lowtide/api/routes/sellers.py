@@ -46,6 +46,7 @@ async def new_provider(body: NewProvider, market: TheMarket, _who: Operator, onc
                 "credential_env": ",".join(body.credential_env),
                 "discount_ppm": ppm(body.discount),
                 "max_tokens_field": body.max_tokens_field,
+                "batch_wire": body.batch_wire,
             },
             once.claim,
         )
