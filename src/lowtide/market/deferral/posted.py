@@ -18,10 +18,10 @@ def with_posted(prices: Floats, values: Floats, ahead: int) -> Floats:
     least = np.full(slots, np.inf)
     for left in range(1, most):
         if left <= ahead:
-            least[: slots - left] = np.minimum(least[: slots - left], prices[left:])
+            least[:-left] = np.minimum(least[:-left], prices[left:])
             found[:, left] = least
         else:
             beyond = np.full(slots, np.inf)
-            beyond[: slots - ahead] = values[ahead:, left - ahead]
+            beyond[:-ahead] = values[ahead:, left - ahead]
             found[:, left] = np.minimum(least, beyond)
     return found

@@ -18,7 +18,7 @@ def costs(prices: Floats, values: Floats) -> Floats:
     paid[:, 0] = prices
     for left in range(1, most):
         paid[:-1, left] = np.where(prices[:-1] <= values[:-1, left], prices[:-1], paid[1:, left - 1])
-        paid[slots - left :, left] = np.nan
+        paid[max(slots - left, 0) :, left] = np.nan
     return paid
 
 
@@ -29,7 +29,7 @@ def waits(prices: Floats, values: Floats) -> Floats:
     waited[:, 0] = 0
     for left in range(1, most):
         waited[:-1, left] = np.where(prices[:-1] <= values[:-1, left], 0, waited[1:, left - 1] + 1)
-        waited[slots - left :, left] = np.nan
+        waited[max(slots - left, 0) :, left] = np.nan
     return waited
 
 
