@@ -75,7 +75,7 @@ def test_no_policy_beats_the_clairvoyant(name, history):
 def test_the_mixture_captures_much_of_what_a_daily_wave_offers(history):
     series, track = history
     row = judge("t", series, values_of(series, track, MIXTURE, HORIZON), MIXTURE, one_a_slot(series))
-    assert row.captured > 0.4
+    assert row.captured > 0.25
     assert row.misses == 0
 
 

@@ -1,11 +1,11 @@
 """The mixture: experts weighted by how they did on the series so far, for each slack by itself, behind a guard."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from lowtide.market.deferral.replay import RUN_NOW, clairvoyant, costs
-from lowtide.market.deferral.series import Floats, Series
+from lowtide.market.deferral.series import Flags, Floats, Series
 
 EXPERTS = (
     "k_search",
@@ -23,7 +23,7 @@ _HALF_LIFE_DAYS = 28
 _SHARPNESS = 20.0
 _MOST_TIMES = 5.0
 _LEAST_SAVING = 0.001
-_STORM_POWER = 0.5
+_LEAST_DAYS, _LEAST_ERRORS = 3.5, 1.25
 _HUGE = np.finfo(float).max / 1e6
 
 
@@ -46,8 +46,7 @@ def mixture(series: Series, trails: Sequence[Floats], slack: int, guarded: bool 
 def expert_weights(series: Series, values: Floats, slack: int) -> Floats:
     """`[expert, day]`: w ∝ exp(−20·x), x the expert's discounted loss to the clairvoyant ÷ what there was to save.
 
-    A day with more to save than usual counts by the root of the excess: one storm must not rule for months. An expert
-    that had no say yet is charged what the others' mixture lost. All zero while nothing could be learned.
+    An expert that had no say yet is charged what the others' mixture lost. All zero while nothing could be learned.
     """
     prices, day = series.prices, series.slots_a_day
     least = clairvoyant(prices, slack)
@@ -56,22 +55,14 @@ def expert_weights(series: Series, values: Floats, slack: int) -> Floats:
     spoken = np.isfinite(values[:, :, 1])
     awake_from = np.where(spoken.any(axis=1), spoken.argmax(axis=1) // day, len(prices))
     weights = np.zeros((len(values), -(-len(prices) // day)))
-    lost, saved, days, usual = np.zeros(len(values)), 0.0, 0.0, 0.0
-    closed = FROM_DAY * day
-    for today in range(FROM_DAY, weights.shape[1]):
-        end = today * day - slack
-        if end > closed:
-            span, fade = slice(closed, end), 0.5 ** ((end - closed) / day / _HALF_LIFE_DAYS)
-            some = gain[span].sum()
-            days, usual = days * fade + (end - closed) / day, usual * fade + some
-            much = some * days / (usual * (end - closed) / day) if usual > 0 else 0.0
-            counts = much**-_STORM_POWER if much > 1 else 1.0
-            each = loss[:, span].sum(axis=1)
-            asleep = awake_from * day > closed
-            if not asleep.all():
-                share = np.where(asleep, 0, weights[:, today - 1])
-                each[asleep] = np.average(each[~asleep], weights=share[~asleep] if share.any() else None)
-            lost, saved, closed = lost * fade + counts * each, saved * fade + counts * some, end
+    lost, saved = np.zeros(len(values)), 0.0
+    for today, span, fade in _closed(series, slack):
+        asleep = awake_from * day > span.start
+        each = loss[:, span].sum(axis=1)
+        if not asleep.all():
+            share = np.where(asleep, 0, weights[:, today - 1])
+            each[asleep] = np.average(each[~asleep], weights=share[~asleep] if share.any() else None)
+        lost, saved = lost * fade + each, saved * fade + float(gain[span].sum())
         heard = awake_from + _AWAKE_DAYS <= today
         if saved > 0 and heard.any():
             score = np.where(heard, lost / saved, np.inf)
@@ -80,22 +71,39 @@ def expert_weights(series: Series, values: Floats, slack: int) -> Floats:
     return weights
 
 
-def guard_open(series: Series, values: Floats, slack: int) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-    """By day: whether replaying these values on closed windows saved 0.1 % of running at once, half forgotten in 28 days."""
-    prices, day = series.prices, series.slots_a_day
+def guard_open(series: Series, values: Floats, slack: int) -> Flags:
+    """By day: whether replaying these values on closed windows did save, more than luck explains.
+
+    Half forgotten in 28 days: at least 0.1 % of running at once; and the mean of the days' saved shares is 1.25 of its
+    standard errors above zero, from four days on, so that a random walk does not open it by a lucky week.
+    """
+    prices = series.prices
     saving = np.nan_to_num(prices - costs(prices, values)[:, slack])
-    found = np.zeros(-(-len(prices) // day), dtype=np.bool_)
-    saved, spent, closed = 0.0, 0.0, FROM_DAY * day
-    for today in range(FROM_DAY, len(found)):
+    found = np.zeros(-(-len(prices) // series.slots_a_day), dtype=np.bool_)
+    saved, spent = 0.0, 0.0
+    days, squared_days, shares, squares = 0.0, 0.0, 0.0, 0.0
+    for today, span, fade in _closed(series, slack):
+        some, at_once = float(saving[span].sum()), float(np.abs(prices[span]).sum())
+        share = min(max(some / at_once, -1.0), 1.0) if at_once > 0 else 0.0
+        saved, spent = saved * fade + some, spent * fade + at_once
+        days, squared_days = days * fade + 1, squared_days * fade**2 + 1
+        shares, squares = shares * fade + share, squares * fade + share**2
+        mean = shares / days
+        error = (max(squares / days - mean**2, 0.0) * squared_days) ** 0.5 / days
+        enough = days >= _LEAST_DAYS and saved > 0 and saved >= _LEAST_SAVING * spent
+        found[today] = enough and mean >= _LEAST_ERRORS * error
+    return found
+
+
+def _closed(series: Series, slack: int) -> Iterator[tuple[int, slice, float]]:
+    """Each day from the first that counts: the arrivals whose windows closed since the last one, and what is forgotten."""
+    day = series.slots_a_day
+    closed = FROM_DAY * day
+    for today in range(FROM_DAY, -(-len(series) // day)):
         end = today * day - slack
         if end > closed:
-            fade = 0.5 ** ((end - closed) / day / _HALF_LIFE_DAYS)
-            age = 0.5 ** (np.arange(end - closed)[::-1] / day / _HALF_LIFE_DAYS)
-            saved = saved * fade + float(saving[closed:end] @ age)
-            spent = spent * fade + float(np.abs(prices[closed:end]) @ age)
+            yield today, slice(closed, end), 0.5 ** ((end - closed) / day / _HALF_LIFE_DAYS)
             closed = end
-        found[today] = saved > 0 and saved >= _LEAST_SAVING * spent
-    return found
 
 
 def _blend(values: Floats, weights: Floats, prices: Floats) -> Floats:

@@ -11,6 +11,7 @@ from lowtide.values.instants import DAY_US, HOUR_US
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 _WEEK_H, _MONTH_H = 168, 672
 _TAIL_DAYS = 3
