@@ -148,6 +148,16 @@ def test_half_hours_and_long_slots_are_followed_too():
     assert np.isfinite(values_of(long, track, MIXTURE, 2)[-1, 1:]).all()
 
 
+def test_within_a_capacity_the_share_is_of_what_the_capacity_leaves_to_save(history):
+    series, track = history
+    values = values_of(series, track, "markov", HORIZON)
+    free = judge("t", series, values, "markov", one_a_slot(series))
+    tight = judge("t", series, values, "markov", one_a_slot(series), capacity=2)
+    assert tight.vs_now > free.vs_now
+    assert tight.vs_now / tight.vs_clairvoyant > free.vs_now / free.vs_clairvoyant
+    assert 0 < tight.captured < 1
+
+
 def test_a_model_is_kept_for_a_day_at_first_and_for_a_week_at_most():
     kept = [stretch(slot * 24, 24) for slot in (0, 27, 60, 700)]
     assert [(end - begin) // 24 for begin, end in kept] == [1, 1, 2, 7]

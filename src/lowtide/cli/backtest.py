@@ -147,29 +147,36 @@ def _show(rows: "Sequence[Row]", capacity: int | None) -> None:
     if capacity is not None:
         typer.echo(
             f"\nAt most {capacity:,} starts a slot: earliest deadlines first, forced where what waits could not start in "
-            "time else, by the policy's values otherwise; arrivals to come are not reckoned with. The best is the "
-            "clairvoyant's without that limit: a bound."
+            "time else, by the policy's values otherwise; arrivals to come are not reckoned with. The best is exact "
+            "within the limit where tasks weigh alike and all can start in time; else it is the best without it, a bound."
         )
 
 
 def _show_means(rows: "Sequence[Row]") -> None:
     if len({row.trace for row in rows}) < 2:
         return
-    typer.echo("\nCaptured on average, over the traces where waiting can save:")
+    typer.echo("\nCaptured on average, over the traces where the best saves 1 % at least:")
     slacks, names = (list(dict.fromkeys(getattr(row, key) for row in rows)) for key in ("slack_s", "policy"))
     lines = []
     for name in names:
         shares = [
             [
-                row.captured
+                row.captured or 0.0
                 for row in rows
-                if (row.policy, row.slack_s) == (name, slack) and row.captured is not None
+                if (row.policy, row.slack_s) == (name, slack) and _worth(row)
             ]
             for slack in slacks
         ]
         lines.append((name, *(_ratio(sum(each) / len(each) if each else None) for each in shares)))
     headings = tuple(span(slack) for slack in slacks)
     table(("policy", *headings), lines, right=headings)
+
+
+def _worth(row: "Row") -> bool:
+    """Whether a share of the saving says anything."""
+    if row.captured is None or row.vs_now is None:
+        return False
+    return row.vs_clairvoyant is None or row.vs_now < 0.99 * row.vs_clairvoyant
 
 
 def _ratio(value: float | None) -> str:

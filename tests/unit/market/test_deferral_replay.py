@@ -1,13 +1,14 @@
 """What waiting costs, counted: by thresholds, by the clairvoyant, with posted prices, within a capacity."""
 
-from itertools import combinations_with_replacement
+from collections import Counter
+from itertools import combinations_with_replacement, product
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowtide.market.deferral.capacity import starts_within_capacity
+from lowtide.market.deferral.capacity import least_cost_within_capacity, starts_within_capacity
 from lowtide.market.deferral.policies.k_search import competitive_ratio, k_min_thresholds
 from lowtide.market.deferral.posted import with_posted
 from lowtide.market.deferral.replay import clairvoyant, costs, waits
@@ -87,6 +88,18 @@ def test_within_a_capacity_a_burst_that_fits_is_never_late(capacity, slack, seed
     prices, values = random_market(slack + 2, slack, seed)
     start = starts_within_capacity(prices, values, np.zeros(burst, dtype=np.int64), capacity)
     assert (start <= slack).all()
+
+
+@given(st.lists(st.integers(-2, 9), min_size=1, max_size=6), st.integers(0, 3), st.integers(1, 2), st.data())
+def test_the_least_cost_within_a_capacity_is_that_of_every_way_tried(prices, slack, capacity, data):
+    slot = sorted(data.draw(st.lists(st.integers(0, len(prices) - 1), max_size=5)))
+    ways = product(*(range(came, min(came + slack + 1, len(prices))) for came in slot))
+    fit = [way for way in ways if max(Counter(way).values(), default=0) <= capacity]
+    best = min((sum(prices[at] for at in way) for way in fit), default=None)
+    found = least_cost_within_capacity(
+        np.array(prices, float), np.array(slot, dtype=np.int64), slack, capacity
+    )
+    assert found == best
 
 
 def random_market(slots, slack, seed):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lowtide.market.deferral.capacity import starts_within_capacity
+from lowtide.market.deferral.capacity import least_cost_within_capacity, starts_within_capacity
 from lowtide.market.deferral.policies import LEARNED, POLICIES
 from lowtide.market.deferral.portfolio import EXPERTS, mixture
 from lowtide.market.deferral.posted import with_posted
@@ -105,7 +105,8 @@ def judge(
 ) -> Row:
     """What the tasks whose windows lie within the trace cost under these values, at most `capacity` starts a slot.
 
-    The clairvoyant is exact without a capacity; with one it is the same, a bound that nobody may reach.
+    The clairvoyant is exact; within a capacity where tasks weigh alike and all can start in time, else it is the one
+    without that limit, a bound.
     """
     slack = values.shape[1] - 1
     counted = (tasks.slot >= warm_up(series)) & (tasks.slot < len(series) - slack)
@@ -115,8 +116,8 @@ def judge(
     else:
         start = starts_within_capacity(series.prices, values, slot, capacity)
     now, paid = series.prices[slot], series.prices[start]
-    best = clairvoyant(series.prices, slack)[slot]
-    at_once, cost, least = float(now @ weight), float(paid @ weight), float(best @ weight)
+    at_once, cost = float(now @ weight), float(paid @ weight)
+    least = _least(series.prices, slot, weight, slack, capacity)
     dear = now > 0
     return Row(
         trace=trace,
@@ -130,3 +131,11 @@ def judge(
         mean_wait_s=float((start - slot).mean()) * series.slot_us / SECOND_US if len(slot) else None,
         misses=int((start > slot + slack).sum()),
     )
+
+
+def _least(prices: Floats, slot: Ints, weight: Floats, slack: int, capacity: int | None) -> float:
+    if capacity is not None and len(slot) and (weight == weight[0]).all():
+        within = least_cost_within_capacity(prices, slot, slack, capacity)
+        if within is not None:
+            return within * float(weight[0])
+    return float(clairvoyant(prices, slack)[slot] @ weight)

@@ -37,3 +37,68 @@ def starts_within_capacity(prices: Floats, values: Floats, slot: Ints, capacity:
             go -= some
             oldest += waiting[oldest] == 0 and oldest < now
     return start
+
+
+def least_cost_within_capacity(prices: Floats, slot: Ints, slack: int, capacity: int) -> float | None:
+    """The clairvoyant's cost of tasks that weigh alike, at most `capacity` starts a slot; None if not all can start.
+
+    Exact without a solver: tasks and places in slots form a transversal matroid, so places are taken cheapest first,
+    each kept if all that are kept can still be matched to tasks. A place that fails closes off all that its search
+    reached: their tasks are matched for good.
+    """
+    plan = _Plan(np.bincount(slot, minlength=len(prices)).tolist(), slack)
+    cost, matched = 0.0, 0
+    for place in np.argsort(prices, kind="stable").tolist():
+        for _ in range(capacity):
+            if matched == len(slot) or not plan.take(place):
+                break
+            cost += float(prices[place])
+            matched += 1
+    return cost if matched == len(slot) else None
+
+
+class _Plan:
+    """Which arrivals the kept places serve: `served[a][p − a]` tasks that came in slot a start in slot p."""
+
+    def __init__(self, came: list[int], slack: int) -> None:
+        self._free = came
+        self._slack = slack
+        self._served: dict[int, dict[int, int]] = {}
+        self._open = [count > 0 for count in came]
+
+    def take(self, place: int) -> bool:
+        """Keep one more place in this slot, moving others' tasks about; False if no task is left for it."""
+        reached_by: dict[int, tuple[int, int]] = {}
+        seen: set[int] = set()
+        line = [place]
+        for at in line:
+            for arrival in range(max(0, at - self._slack), at + 1):
+                if not self._open[arrival] or arrival in seen:
+                    continue
+                seen.add(arrival)
+                if self._free[arrival]:
+                    self._free[arrival] -= 1
+                    self._move(arrival, at, place, reached_by)
+                    return True
+                for other in self._served.get(arrival, ()):
+                    if other != place and other not in reached_by:
+                        reached_by[other] = (at, arrival)
+                        line.append(other)
+        for arrival in seen:
+            self._open[arrival] = False
+        return False
+
+    def _move(self, arrival: int, at: int, place: int, reached_by: dict[int, tuple[int, int]]) -> None:
+        """The free task takes the place `at`; whoever had it goes to the place from which `at` was reached, and so on."""
+        self._add(arrival, at, 1)
+        while at != place:
+            before, mover = reached_by[at]
+            self._add(mover, at, -1)
+            self._add(mover, before, 1)
+            at = before
+
+    def _add(self, arrival: int, place: int, change: int) -> None:
+        served = self._served.setdefault(arrival, {})
+        served[place] = served.get(place, 0) + change
+        if not served[place]:
+            del served[place]
