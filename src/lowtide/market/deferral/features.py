@@ -52,6 +52,12 @@ class Seen:
     level: Floats
     spread: Floats
 
+    def until(self, rows: int) -> "Seen":
+        """Those of the first slots."""
+        return Seen(
+            self.plain[:rows], self.hourly[:rows], self.hour[:rows], self.level[:rows], self.spread[:rows]
+        )
+
 
 def first_slot(series: Series) -> int:
     """The first slot with a week and a day of history."""
@@ -60,68 +66,98 @@ def first_slot(series: Series) -> int:
 
 def see(series: Series, scale: Scale, first: int, end: int) -> Seen:
     """The features of slots `first` … `end` − 1. Needs slots that divide an hour and `first` ≥ `first_slot`."""
-    step, day = series.slots_an_hour, series.slots_a_day
-    begin = max(0, first - _LOOK_BACK_DAYS * day)
-    z = scale.of(series.prices[begin:end])
-    rows = np.arange(first, end) - begin
-    level = trailing_mean(z, 168 * step)[rows]
-    low, tenth = scale.of(series.low[first:end]), scale.of(series.tenth[first:end])
-    spread = np.ones(len(rows)) if scale.unit is not None else _positive(series.spread[first:end])
+    window = _Window.of(series, scale, first, end)
+    today = np.clip(window.lagged(np.arange(24)), -12, 12)
+    hour = series.clock[first:end] // series.slots_an_hour
+    plain, hourly = _plain(window, today), _hourly(window, today)
+    return Seen(plain, hourly, hour, window.level, window.spread)
 
-    def less_level(values: Floats) -> Floats:
-        return (values - level.reshape(-1, *([1] * (values.ndim - 1)))) / spread.reshape(
-            -1, *([1] * (values.ndim - 1))
-        )
 
-    def lagged(hours: Ints, of: Floats = z) -> Floats:
-        return less_level(of[rows[:, None] - hours * step])
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """z from some weeks before the slots on, and which of its entries the slots are."""
 
-    profile = _slow_profile(z, day)
-    today = np.clip(lagged(np.arange(24)), -12, 12)
-    month = np.clip(less_level(trailing_mean(z, 672 * step)[rows]), -6, 6)
-    tenth_less = less_level(tenth)
-    newest, day_mean = today[:, 0], today.mean(axis=1)
-    plain = np.column_stack(
+    series: Series
+    scale: Scale
+    first: int
+    end: int
+    z: Floats
+    rows: Ints
+    level: Floats
+    spread: Floats
+
+    @classmethod
+    def of(cls, series: Series, scale: Scale, first: int, end: int) -> "_Window":
+        begin = max(0, first - _LOOK_BACK_DAYS * series.slots_a_day)
+        z = scale.of(series.prices[begin:end])
+        rows = np.arange(first, end) - begin
+        level = trailing_mean(z, 168 * series.slots_an_hour)[rows]
+        own = series.spread[first:end]
+        spread = np.ones(len(rows)) if scale.unit is not None else np.where(own > 0, own, 1.0)
+        return cls(series, scale, first, end, z, rows, level, spread)
+
+    def less_level(self, values: Floats) -> Floats:
+        """Of one value a slot, or of one column each."""
+        if values.ndim == 1:
+            return np.asarray((values - self.level) / self.spread)
+        return np.asarray((values - self.level[:, None]) / self.spread[:, None])
+
+    def lagged(self, hours: Ints) -> Floats:
+        """z so many hours ago, one column each, less the level."""
+        return self.less_level(self.z[self.rows[:, None] - hours * self.series.slots_an_hour])
+
+    def mean(self, hours: int) -> Floats:
+        return self.less_level(trailing_mean(self.z, hours * self.series.slots_an_hour)[self.rows])
+
+
+def _plain(window: _Window, today: Floats) -> Floats:
+    series, scale, slots = window.series, window.scale, slice(window.first, window.end)
+    profile = _slow_profile(window.z, series.slots_a_day)
+    back = window.rows[:, None] - (24 - np.arange(1, 25)) * series.slots_an_hour
+    newest, tenth = today[:, 0], window.less_level(scale.of(series.tenth[slots]))
+    return np.column_stack(
         (
-            np.ones(len(rows)),
-            day_mean,
-            lagged(24 - np.arange(1, 25), profile),
+            np.ones(len(newest)),
+            today.mean(axis=1),
+            window.less_level(profile[back]),
             today,
-            lagged(48 - np.array(_LAST_TWO_DAYS)),
-            lagged(168 - np.arange(1, 25)),
-            lagged(np.arange(24, 48)).mean(axis=1),
+            window.lagged(48 - np.array(_LAST_TWO_DAYS)),
+            window.lagged(168 - np.arange(1, 25)),
+            window.lagged(np.arange(24, 48)).mean(axis=1),
             today.min(axis=1),
             today.max(axis=1),
-            less_level(trailing_mean(z, 72 * step)[rows]),
-            month,
-            np.clip(less_level(low), -8, 0),
-            tenth_less,
+            window.mean(72),
+            np.clip(window.mean(672), -6, 6),
+            np.clip(window.less_level(scale.of(series.low[slots])), -8, 0),
+            tenth,
             np.maximum(newest, 0),
-            np.minimum(newest - tenth_less, 1),
-            series.weekday[first:end, None] == np.arange(7),
+            np.minimum(newest - tenth, 1),
+            series.weekday[slots, None] == np.arange(7),
         )
     )
-    hourly = np.column_stack(
+
+
+def _hourly(window: _Window, today: Floats) -> Floats:
+    series, slots = window.series, slice(window.first, window.end)
+    change = _change_today(window.z, window.rows, series.clock[slots], series.slots_a_day)
+    newest = today[:, 0]
+    return np.column_stack(
         (
-            np.ones(len(rows)),
+            np.ones(len(newest)),
             newest,
             newest - today[:, 23],
-            day_mean,
-            series.weekday[first:end] >= 5,
-            (series.weekday[first:end] + 1) % 7 >= 5,
-            np.clip(_change_today(z, rows, series.clock[first:end], day) / spread, -8, 8),
+            today.mean(axis=1),
+            series.weekday[slots] >= 5,
+            (series.weekday[slots] + 1) % 7 >= 5,
+            np.clip(change / window.spread, -8, 8),
             newest - today[:, 1],
         )
     )
-    return Seen(plain, hourly, series.clock[first:end] // step, level, spread)
 
 
+# In the order of the columns above.
 PENALTIES = np.concatenate(([0.001, 0.5], np.full(24, 0.5), np.ones(24 + 10 + 24 + 9 + 7)))
 HOURLY_PENALTIES = np.array([0.3, 1, 1, 1, 1, 1, 1, 1])
-
-
-def _positive(spread: Floats) -> Floats:
-    return np.where(spread > 0, spread, 1.0)
 
 
 def _slow_profile(z: Floats, day: int) -> Floats:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lowtide.market.deferral.features import LEARNED_FROM_DAYS, Seen, see
+from lowtide.market.deferral.features import LEARNED_FROM_DAYS, see
 from lowtide.market.deferral.policy import Past, Trails
 from lowtide.market.deferral.replay import RUN_NOW
 from lowtide.market.deferral.ridge import Coefficients, Ridge
@@ -46,8 +46,7 @@ class PathModel:
     def fitted(cls, past: Series, ridge: Ridge, horizon: int) -> "PathModel":
         targets = _ahead(past, ridge, horizon)
         coefficients = ridge.solve(targets)
-        known = Seen(*(getattr(ridge.seen, name)[: ridge.rows] for name in Seen.__slots__))
-        off = targets - ridge.predict(known, coefficients)
+        off = targets - ridge.predict(ridge.seen.until(ridge.rows), coefficients)
         rank = np.argsort(np.argsort(off, axis=0), axis=0) * _BINS // len(off)
         errors = np.stack(
             [
