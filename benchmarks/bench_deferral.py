@@ -5,7 +5,7 @@ Needs a folder of traces, `ts,price` by the hour, named by LOWTIDE_TRACES; witho
 
 import os
 from pathlib import Path
-from time import perf_counter, process_time
+from time import process_time
 
 import numpy as np
 
@@ -49,11 +49,12 @@ def run() -> list[str]:
 
 def _measured(name: str, series: Series) -> tuple[list[Row], list[Row], list[str]]:
     """Rows without and with a day posted, and what was too slow. Times are of the processor."""
-    started, longest, before = process_time(), 0.0, perf_counter()
+    started = before = process_time()
+    longest = 0.0
     tracks = follow(series, [MIXTURE], SLACKS_H)
     track = next(tracks)
     for track in tracks:  # noqa: B007 — the same one, carried on
-        longest, before = max(longest, perf_counter() - before), perf_counter()
+        longest, before = max(longest, process_time() - before), process_time()
     tasks = one_a_slot(series)
     rows = [judge(name, series, values_of(series, track, MIXTURE, h), MIXTURE, tasks) for h in SLACKS_H]
     seconds = process_time() - started

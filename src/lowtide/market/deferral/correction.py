@@ -59,8 +59,8 @@ class Correction:
             rows = len(later)
             age = np.arange(rows)[::-1] / day
             weights = (np.exp(-np.abs(off[:rows]) / _CLOSE) + _FAR) * 0.5 ** (age / _HALF_LIFE_DAYS)
-            step = _solve(columns[:rows], scale.of(later) - middle[:rows], weights / weights.mean())
-            goes_on = scale.back(middle[:rows] + step.of(columns[:rows]))
+            step, more = _solve(columns[:rows], scale.of(later) - middle[:rows], weights / weights.mean())
+            goes_on = scale.back(middle[:rows] + more)
             later = np.where(prices[:rows] <= goes_on, prices[:rows], later)[1:]
             steps.append(step)
         return cls(hears, scale, steps, horizon)
@@ -75,7 +75,8 @@ class Correction:
         return found
 
 
-def _solve(columns: Floats, target: Floats, weights: Floats) -> _Step:
+def _solve(columns: Floats, target: Floats, weights: Floats) -> tuple[_Step, Floats]:
+    """The ridge, and what it says of its own rows."""
     mean, sd = columns.mean(axis=0), np.maximum(columns.std(axis=0), _LEAST_SD)
     mean[0], sd[0] = 0.0, 1.0
     standard = np.clip((columns - mean) / sd, -_MOST, _MOST)
@@ -84,7 +85,8 @@ def _solve(columns: Floats, target: Floats, weights: Floats) -> _Step:
     penalty = np.full(len(mean), _PENALTY)
     penalty[0] *= _CONSTANT
     gram[np.diag_indices_from(gram)] += penalty
-    return _Step(mean, sd, np.linalg.solve(gram, weighted.T @ target))
+    coefficients = np.linalg.solve(gram, weighted.T @ target)
+    return _Step(mean, sd, coefficients), standard @ coefficients
 
 
 class _View:

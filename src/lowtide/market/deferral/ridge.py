@@ -16,18 +16,6 @@ _BY_HOUR = _HOURS**0.5  # a column that is zero in 23 hours of 24 has about that
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """Standardised features, rows sorted by the hour, so that each hour's own columns are one dense block."""
-
-    plain: Floats
-    hourly: Floats
-    edges: Ints
-
-    def blocks(self) -> list[tuple[int, int]]:
-        return list(zip(self.edges[:-1].tolist(), self.edges[1:].tolist(), strict=True))
-
-
-@dataclass(frozen=True, slots=True)
 class Coefficients:
     """Of one or more targets: plain[column, target] and hourly[hour, column, target]."""
 
@@ -36,17 +24,65 @@ class Coefficients:
 
 
 @dataclass(frozen=True, slots=True)
+class _Columns:
+    """Standardised features, rows sorted by the hour, so that each hour's own columns are one dense block."""
+
+    plain: Floats
+    hourly: Floats
+    order: Ints
+    edges: Ints
+
+    def blocks(self) -> list[tuple[int, int]]:
+        return list(zip(self.edges[:-1].tolist(), self.edges[1:].tolist(), strict=True))
+
+    def times(self, coefficients: Coefficients) -> Floats:
+        """`[row, target]`, rows in their own order."""
+        by_hour = self.plain @ coefficients.plain
+        for hour, (a, b) in enumerate(self.blocks()):
+            by_hour[a:b] += self.hourly[a:b] @ coefficients.hourly[hour]
+        found = np.empty_like(by_hour)
+        found[self.order] = by_hour
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Standard:
+    """Means and deviations of plain and hourly columns.
+
+    In asinh(price) an hour's columns are clipped as the sparse ones they are, which saturates soon; a linear scale
+    keeps its jumps.
+    """
+
+    mean: tuple[Floats, Floats]
+    sd: tuple[Floats, Floats]
+    most_hourly: float
+
+    @classmethod
+    def of(cls, seen: Seen, curved: bool) -> "_Standard":
+        mean = (seen.plain.mean(axis=0), seen.hourly.mean(axis=0))
+        sd = (np.maximum(seen.plain.std(axis=0), _LEAST_SD), np.maximum(seen.hourly.std(axis=0), _LEAST_SD))
+        mean[0][0] = mean[1][0] = 0.0
+        sd[0][0] = sd[1][0] = 1.0
+        return cls(mean, sd, _MOST if curved else _MOST * _BY_HOUR)
+
+    def columns(self, seen: Seen) -> _Columns:
+        order = np.argsort(seen.hour, kind="stable")
+        edges = np.searchsorted(seen.hour[order], np.arange(_HOURS + 1))
+        plain = np.clip((seen.plain[order] - self.mean[0]) / self.sd[0], -_MOST, _MOST)
+        hourly = (seen.hourly[order] - self.mean[1]) / self.sd[1] * _BY_HOUR
+        return _Columns(plain, np.clip(hourly, -self.most_hourly, self.most_hourly), order, edges)
+
+
+@dataclass(frozen=True, slots=True)
 class Ridge:
-    """Fitted on slots `first` … of a series; rows with a whole day ahead count, later ones are only predicted."""
+    """Fitted on slots `first` … of a series; the first `rows` of them have a whole day ahead and count."""
 
     scale: Scale
     first: int
     rows: int
     seen: Seen
-    _mean: tuple[Floats, Floats]
-    _sd: tuple[Floats, Floats]
-    _order: Ints
-    _columns: Columns
+    _standard: _Standard
+    _columns: _Columns
     _weights: Floats
     _inverse: Floats
 
@@ -58,57 +94,35 @@ class Ridge:
         first = max(first_slot(past), len(past) - _DAYS * day)
         seen = see(past, scale, first, len(past))
         rows = len(past) - day - first
-        age = np.arange(rows)[::-1] / day
-        weights = 0.5 ** (age / _HALF_LIFE_DAYS)
-        weights /= weights.mean()
-        plain, hourly = seen.plain[:rows], seen.hourly[:rows]
-        mean = (plain.mean(axis=0), hourly.mean(axis=0))
-        sd = (np.maximum(plain.std(axis=0), _LEAST_SD), np.maximum(hourly.std(axis=0), _LEAST_SD))
-        mean[0][0] = mean[1][0] = 0.0
-        sd[0][0] = sd[1][0] = 1.0
-        order = np.argsort(seen.hour[:rows], kind="stable")
-        edges = np.searchsorted(seen.hour[:rows][order], np.arange(_HOURS + 1))
-        columns = Columns(
-            _standard(plain, mean[0], sd[0])[order], _by_hour(hourly, mean[1], sd[1], curved)[order], edges
-        )
-        inverse = np.asarray(np.linalg.inv(_gram(columns, weights[order])), dtype=np.float64)
-        return cls(scale, first, rows, seen, mean, sd, order, columns, weights[order], inverse)
+        weights = np.zeros(len(past) - first)
+        weights[:rows] = 0.5 ** (np.arange(rows)[::-1] / day / _HALF_LIFE_DAYS)
+        weights /= weights[:rows].mean()
+        standard = _Standard.of(seen.until(rows), curved)
+        columns = standard.columns(seen)
+        inverse = np.asarray(np.linalg.inv(_gram(columns, weights[columns.order])), dtype=np.float64)
+        return cls(scale, first, rows, seen, standard, columns, weights, inverse)
 
     def solve(self, targets: Floats) -> Coefficients:
         """Of targets[row, target] for the rows that count."""
-        weighted = targets[self._order] * self._weights[:, None]
-        by_hour = [self._columns.hourly[a:b].T @ weighted[a:b] for a, b in self._columns.blocks()]
-        right = np.concatenate((self._columns.plain.T @ weighted, *by_hour))
-        found = self._inverse @ right
-        width = self._columns.plain.shape[1]
+        columns = self._columns
+        weighted = np.zeros((len(self._weights), targets.shape[1]))
+        weighted[: self.rows] = targets * self._weights[: self.rows, None]
+        weighted = weighted[columns.order]
+        by_hour = [columns.hourly[a:b].T @ weighted[a:b] for a, b in columns.blocks()]
+        found = self._inverse @ np.concatenate((columns.plain.T @ weighted, *by_hour))
+        width = columns.plain.shape[1]
         return Coefficients(found[:width], found[width:].reshape(_HOURS, -1, targets.shape[1]))
 
+    def known(self, coefficients: Coefficients) -> Floats:
+        """What they say of the slots that the ridge was fitted on and of those after: `[slot − first, target]`."""
+        return self._columns.times(coefficients)
+
     def predict(self, seen: Seen, coefficients: Coefficients) -> Floats:
-        """[row, target] for any slots' features."""
-        plain = _standard(seen.plain, self._mean[0], self._sd[0])
-        hourly = _by_hour(seen.hourly, self._mean[1], self._sd[1], self.scale.unit is not None)
-        return _apply(plain, hourly, seen.hour, coefficients)
+        """What they say of any slots: `[row, target]`."""
+        return self._standard.columns(seen).times(coefficients)
 
 
-def _apply(plain: Floats, hourly: Floats, hour: Ints, coefficients: Coefficients) -> Floats:
-    found = plain @ coefficients.plain
-    for each in range(_HOURS):
-        at = np.flatnonzero(hour == each)
-        found[at] += hourly[at] @ coefficients.hourly[each]
-    return np.asarray(found)
-
-
-def _standard(columns: Floats, mean: Floats, sd: Floats) -> Floats:
-    return np.asarray(np.clip((columns - mean) / sd, -_MOST, _MOST))
-
-
-def _by_hour(columns: Floats, mean: Floats, sd: Floats, curved: bool) -> Floats:
-    """In asinh(price) clipped as the sparse columns they are, which saturates soon; a linear scale keeps its jumps."""
-    most = _MOST if curved else _MOST * _BY_HOUR
-    return np.asarray(np.clip((columns - mean) / sd * _BY_HOUR, -most, most))
-
-
-def _gram(columns: Columns, weights: Floats) -> Floats:
+def _gram(columns: _Columns, weights: Floats) -> Floats:
     plain, hourly = columns.plain, columns.hourly
     width, own = plain.shape[1], hourly.shape[1]
     gram = np.zeros((width + _HOURS * own, width + _HOURS * own))

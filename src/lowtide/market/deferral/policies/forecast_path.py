@@ -46,7 +46,7 @@ class PathModel:
     def fitted(cls, past: Series, ridge: Ridge, horizon: int) -> "PathModel":
         targets = _ahead(past, ridge, horizon)
         coefficients = ridge.solve(targets)
-        off = targets - ridge.predict(ridge.seen.until(ridge.rows), coefficients)
+        off = targets - ridge.known(coefficients)[: ridge.rows]
         rank = np.argsort(np.argsort(off, axis=0), axis=0) * _BINS // len(off)
         errors = np.stack(
             [

@@ -47,7 +47,7 @@ class StoppingModel:
             # later[t] = V_{r−1}(t + 1)
             target = scale.of(later) - level[: len(later)]
             fit = ridge.solve(target[:known, None])
-            guess = ridge.predict(ridge.seen, fit)[: len(later), 0]
+            guess = ridge.known(fit)[: len(later), 0]
             quantiles = np.quantile((target - guess)[:known], _QUANTILES)
             coefficients.append(fit)
             errors.append(quantiles)
