@@ -17,7 +17,7 @@ EXPERTS = (
     "longstaff_schwartz",
     "stacked",
 )
-FROM_DAY = 15
+FROM_DAY, ALL_FROM_DAY = 7, 15
 _AWAKE_DAYS = 3
 _HALF_LIFE_DAYS = 28
 _SHARPNESS = 20.0
@@ -46,7 +46,8 @@ def mixture(series: Series, trails: Sequence[Floats], slack: int, guarded: bool 
 def expert_weights(series: Series, values: Floats, slack: int) -> Floats:
     """`[expert, day]`: w ∝ exp(−20·x), x the expert's discounted loss to the clairvoyant ÷ what there was to save.
 
-    An expert that had no say yet is charged what the others' mixture lost. All zero while nothing could be learned.
+    An expert that had no say yet is charged what the others' mixture lost. The first week's evidence, of the quick
+    experts alone, is dropped once the learned ones have their say too. All zero while nothing could be learned.
     """
     prices, day = series.prices, series.slots_a_day
     least = clairvoyant(prices, slack)
@@ -55,8 +56,10 @@ def expert_weights(series: Series, values: Floats, slack: int) -> Floats:
     spoken = np.isfinite(values[:, :, 1])
     awake_from = np.where(spoken.any(axis=1), spoken.argmax(axis=1) // day, len(prices))
     weights = np.zeros((len(values), -(-len(prices) // day)))
-    lost, saved = np.zeros(len(values)), 0.0
+    lost, saved, fresh = np.zeros(len(values)), 0.0, False
     for today, span, fade in _closed(series, slack):
+        if not fresh and span.start >= ALL_FROM_DAY * day:
+            lost, saved, fresh = np.zeros(len(values)), 0.0, True
         asleep = awake_from * day > span.start
         each = loss[:, span].sum(axis=1)
         if not asleep.all():
