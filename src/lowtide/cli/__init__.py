@@ -7,6 +7,7 @@ import typer
 
 from lowtide.cli import (
     auctions,
+    backtest,
     demo,
     doctor,
     feeds,
@@ -35,6 +36,7 @@ app.command("serve")(serve.serve)
 app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
 app.command("savings")(savings.savings)
+app.command("backtest")(backtest.backtest)
 app.add_typer(keys.app, name="keys")
 app.add_typer(providers.app, name="providers")
 for _name, _command in offer_quotes.COMMANDS.items():

@@ -1,0 +1,115 @@
+"""Forecasts of one pool's price as decisions use them: whole numbers, with a digest, made at an instant.
+
+Floats end here: a price is at or under a continuation value iff it is at or under that value rounded down.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from lowtide.market.deferral.backtest import MIXTURE, experts_for, values_of
+from lowtide.market.deferral.policies.forecast_path import PathModel
+from lowtide.market.deferral.replay import clairvoyant, costs
+from lowtide.market.deferral.series import Floats, Series
+from lowtide.market.deferral.track import Track
+from lowtide.values.canonical import canonical, sha256
+
+_SCORED_DAYS = 28
+_MOST_NANO = 2**53 - 1
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What waiting is expected to cost a task of this slack, by slots left; stored once, under its digest.
+
+    `values_nano[r − 1]` is the reservation price with r slots left, in the series' unit (nano-USD per million tokens);
+    no values at all: run at once. Instants and `slot_us` in µs.
+    """
+
+    pool: str
+    policy: str
+    made_at: int
+    slot_us: int
+    slack_slots: int
+    values_nano: tuple[int, ...]
+
+    def reservation_nano(self, slots_left: int) -> int | None:
+        """The price at or under which waiting ends; None: run at any. More slots left than known wait as if at the last."""
+        if slots_left < 1 or not self.values_nano:
+            return None
+        return self.values_nano[min(slots_left, len(self.values_nano)) - 1]
+
+    def digest(self) -> str:
+        """SHA-256 of its canonical JSON, in hex."""
+        return sha256(canonical(asdict(self))).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What the forecast's policy did on the windows of the last 28 days that have closed.
+
+    `captured`: share of the clairvoyant's saving; `saved`: share of the cost of running at once. None where there was
+    nothing to save, or no window yet.
+    """
+
+    tasks: int
+    captured: float | None
+    saved: float | None
+
+
+class Forecaster:
+    """One pool's mixture, carried on with its prices. Pure: it is told the series and the instant.
+
+    `extend` does the heavy work, at most one fit of every expert in a call with `one_fit`; the rest is milliseconds.
+    """
+
+    def __init__(self, pool: str, series: Series, horizon: int) -> None:
+        """`series`: the pool's prices so far, nano-USD, one a slot; `horizon`: longest slack in slots, a day at most."""
+        self._pool = pool
+        self._series = series
+        self._track = Track(experts_for(series), horizon)
+        self._values: dict[int, Floats] = {}
+
+    def extend(self, series: Series, one_fit: bool = False) -> bool:
+        """Take over the series with its newest prices; whether all of it is done (call again if not)."""
+        self._series, self._values = series, {}
+        return self._track.step(series) if one_fit else self._track.extend(series)
+
+    def forecast(self, slack: int, made_at: int) -> Forecast:
+        """For a task that came with `slack` slots, from the newest price on. Run at once while history is too short."""
+        newest = self._newest(slack)[1:]
+        known = () if not np.isfinite(newest).all() else tuple(_whole(value) for value in newest)
+        return Forecast(self._pool, MIXTURE, made_at, self._series.slot_us, slack, known)
+
+    def score(self, slack: int) -> Score:
+        """How the forecasts for this slack did."""
+        series, done = self._series, self._track.slots
+        span = slice(max(0, done - slack - _SCORED_DAYS * series.slots_a_day), max(0, done - slack))
+        prices = series.prices[:done]
+        paid = costs(prices, self._all(slack))[span, slack]
+        least, now = clairvoyant(prices, slack)[span].sum(), prices[span].sum()
+        saved, most = float(now - paid.sum()), float(now - least)
+        return Score(len(paid), saved / most if most > 0 else None, saved / float(now) if now > 0 else None)
+
+    def path(self) -> tuple[tuple[int, int, int], ...]:
+        """10 %, 50 % and 90 % quantiles of the price, whole numbers, of each slot up to the horizon; empty if not known."""
+        model = self._track.model("forecast_path")
+        if not isinstance(model, PathModel):
+            return ()
+        found = model.quantiles(self._series.until(self._track.slots), QUANTILES)
+        return tuple((_whole(low), _whole(middle), _whole(high)) for low, middle, high in found.tolist())
+
+    def _newest(self, slack: int) -> Floats:
+        found = self._all(slack)
+        return found[-1] if len(found) else np.full(slack + 1, np.inf)
+
+    def _all(self, slack: int) -> Floats:
+        if slack not in self._values:
+            seen = self._series.until(self._track.slots)
+            self._values[slack] = values_of(seen, self._track, MIXTURE, slack)
+        return self._values[slack]
+
+
+def _whole(value: float) -> int:
+    return int(np.clip(np.floor(value), -_MOST_NANO, _MOST_NANO))
