@@ -120,6 +120,18 @@ def test_no_lower_price_of_any_pool_supports_the_optimum(given_round):
         assert bound(market, cheaper).value > cleared.bound_micro or market.capacity[pool] == 0
 
 
+@given(rounds(), st.sampled_from(OFFERS), st.integers(0, SLOTS - 1))
+def test_the_price_of_a_pool_is_what_one_more_place_in_it_would_add(given_round, offer, slot):
+    wants, room = given_round
+    market = auction(wants, room, SLOTS)
+    cleared = clear_call(market, KEY)
+    wider = {
+        name: [units + (name == offer and at == slot) for at, units in enumerate(room[name])] for name in room
+    }
+    price = int(cleared.price[market.offers.index(offer) * SLOTS + slot])
+    assert clear_call(auction(wants, wider, SLOTS), KEY).welfare_micro - cleared.welfare_micro == price
+
+
 @given(rounds())
 def test_an_assignment_that_loses_a_task_for_nothing_has_no_supporting_prices(given_round):
     wants, room = given_round
@@ -127,7 +139,9 @@ def test_an_assignment_that_loses_a_task_for_nothing_has_no_supporting_prices(gi
     cleared = clear_call(market, KEY)
     group, pool = (index.astype(np.int64) for index in np.nonzero(market.weight))
     units = np.zeros(len(group), np.int64)
-    prices = least_prices(market, Arcs(group, pool, market.weight[group, pool].astype(np.int64), units))
+    prices = least_prices(
+        market.count, market.pool_count, Arcs(group, pool, market.weight[group, pool].astype(np.int64), units)
+    )
     assert prices is not None
     assert (bound(market, prices).value > 0) == (cleared.welfare_micro > 0)
 

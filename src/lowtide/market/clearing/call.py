@@ -73,7 +73,7 @@ def _solve(instance: Instance, shown: Bools, ties: TieBreak, solver: Solver) -> 
     network, weight = _network(instance, shown, ties)
     arcs = Arcs(network.group, network.pool, weight, solver(network))
     welfare = int(arcs.weight @ arcs.units)
-    prices = least_prices(instance, arcs)
+    prices = least_prices(instance.count, instance.pool_count, arcs)
     return _Solved(arcs, welfare, descend(instance, welfare) if prices is None else bound(instance, prices))
 
 

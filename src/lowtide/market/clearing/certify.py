@@ -17,7 +17,7 @@ _DESCENT_STEPS = 60
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arcs:
-    """Arcs (`group`, `pool`) with plain weights in µUSD, and the units on each."""
+    """Arcs (`group`, `pool`) with plain weights (µUSD in an auction), and the units on each."""
 
     group: Ints
     pool: Ints
@@ -34,8 +34,8 @@ class Bound:
     value: int
 
 
-def least_prices(instance: Instance, arcs: Arcs) -> Ints | None:
-    """The least prices, µUSD by pool, that support an assignment on its arcs (Bellman-Ford from zero).
+def least_prices(count: Ints, pools: int, arcs: Arcs) -> Ints | None:
+    """The least prices by pool, in the weights' unit, that support an assignment on its arcs (Bellman-Ford from zero).
 
     μ ≥ w of what is unserved, and μ ≥ w − w_j + μ_j of what is served at j. None: no prices do, it is not optimal.
     """
@@ -47,14 +47,14 @@ def least_prices(instance: Instance, arcs: Arcs) -> Ints | None:
     served_pool, served_weight = arcs.pool[served], arcs.weight[served]
     served_starts = run_starts(arcs.group[served])
     served_groups = arcs.group[served][served_starts]
-    units = np.bincount(arcs.group, weights=arcs.units, minlength=instance.group_count).astype(np.int64)
-    waiting = units < instance.count
-    price = np.zeros(instance.pool_count, np.int64)
+    units = np.bincount(arcs.group, weights=arcs.units, minlength=len(count)).astype(np.int64)
+    waiting = units < count
+    price = np.zeros(pools, np.int64)
     if not len(group):
         return price
     touched = pool[starts]
     for _ in range(_MOST_SWEEPS):
-        surplus = np.zeros(instance.group_count, np.int64)
+        surplus = np.zeros(len(count), np.int64)
         if len(served):
             surplus[served_groups] = np.minimum.reduceat(served_weight - price[served_pool], served_starts)
         if surplus.min() < 0:

@@ -8,6 +8,9 @@ import numpy as np
 from lowtide.market.clearing.arrays import Ints
 from lowtide.values.errors import Unavailable
 
+GUARD_BITS = 61
+"""Worth × nodes stays below 2^61: OR-tools multiplies costs by its nodes + 1 and refuses what then nears 2^63."""
+
 
 class SolverTimedOut(Exception):
     """A solver gave up in time; the round is then cleared greedily, and its gap is told."""

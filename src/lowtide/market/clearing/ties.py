@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from lowtide.market.clearing.arrays import Ints, Ties
+from lowtide.market.clearing.flow import GUARD_BITS
 from lowtide.market.clearing.instance import Instance
 from lowtide.values.errors import BadValue
 
 HASH_BITS = 16
 _SLACK_BITS = 8
 _SLOTS_A_HASH = 16
-# OR-tools multiplies costs by its nodes + 1 and refuses what then comes near 2^63; measured: below 2^61 it solves.
-_GUARD_BITS = 61
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +43,12 @@ def tie_break(instance: Instance, key: bytes) -> TieBreak:
     heaviest = int(instance.weight.max(initial=0)).bit_length()
     nodes = (instance.group_count + instance.pool_count + 2).bit_length()
     units = int(min(instance.count.sum(), instance.capacity.sum())).bit_length()
-    if heaviest + nodes > _GUARD_BITS:
+    if heaviest + nodes > GUARD_BITS:
         raise BadValue(
             "auction_too_large",
             f"Weights of {heaviest} bits over {nodes} bits of nodes overflow the solver. Shard the round by model.",
         )
-    room = _GUARD_BITS - heaviest - nodes - units
+    room = GUARD_BITS - heaviest - nodes - units
     tie_bits = max(0, min(HASH_BITS + _SLACK_BITS, room))
     shift = units + tie_bits if tie_bits else 0
     return TieBreak(_hashes(instance, key), shift, HASH_BITS + _SLACK_BITS - tie_bits)
