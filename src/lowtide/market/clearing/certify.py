@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lowtide.market.clearing.arrays import Ints, run_starts
-from lowtide.market.clearing.instance import Instance
+from lowtide.market.clearing.instance import MAX_WEIGHT_MICRO, Instance
 
 _CHUNK = 256
 _MOST_SWEEPS = 4_000
@@ -86,21 +86,19 @@ def best_surplus(instance: Instance, price: Ints) -> Ints:
 
 def descend(instance: Instance, welfare: int) -> Bound:
     """A bound for an assignment that no prices support: prices are moved by excess demand, and the best are kept."""
-    price = np.zeros(instance.pool_count, np.int64)
-    best = bound(instance, price)
+    best = here = bound(instance, np.zeros(instance.pool_count, np.int64))
     scale = 1.0
     for _ in range(_DESCENT_STEPS):
-        demand = _demand(instance, price)
-        slope = instance.capacity - demand
+        slope = instance.capacity - _demand(instance, here.price)
         length = int(slope @ slope)
         if length == 0:
             break
-        here = bound(instance, price).value
-        step = scale * max(here - welfare, 1) / length
-        price = np.clip(price - np.rint(step * slope), 0, 2**31 - 1).astype(np.int64)
-        there = bound(instance, price)
-        if there.value < best.value:
-            best = there
+        step = scale * max(here.value - welfare, 1) / length
+        here = bound(
+            instance, np.clip(here.price - np.rint(step * slope), 0, MAX_WEIGHT_MICRO).astype(np.int64)
+        )
+        if here.value < best.value:
+            best = here
         else:
             scale *= 0.9
     return best

@@ -76,6 +76,11 @@ def min_cost_flow(network: Network) -> Ints:
     return np.asarray(solver.flows(arcs), dtype=np.int64)
 
 
+def out_of_time(network: Network) -> Ints:
+    """The solver of a shell that has already waited too long for another. Raises SolverTimedOut."""
+    raise SolverTimedOut(f"No time is left to solve {len(network.group)} arcs.")
+
+
 def greedy(network: Network) -> Ints:
     """Units by arc, the worthiest arc first: within some per cent of the optimum, and never without an answer."""
     left, free = network.count.tolist(), network.capacity.tolist()
