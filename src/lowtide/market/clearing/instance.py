@@ -153,12 +153,13 @@ def _in_order(pools: Pools) -> Pools:
 
 
 def _identity(held: HeldTasks, pools: Pools) -> Ints:
-    """What makes tasks identical, a row a task; when it arrived matters only where waiting costs."""
+    """What makes tasks identical, a row a task: arrival matters only where waiting costs, slack only within the plan."""
     rank = {kind: place for place, kind in enumerate(sorted(pools.kinds))}
     ranks = np.array([rank[kind] for kind in pools.kinds], np.int64)
     waited = np.where(held.delay_nano > 0, held.waited, 0)
     kind = ranks[held.kind] if len(held.ids) else held.kind
-    columns = (kind, held.value_nano, held.max_cost_nano, held.delay_nano, waited, held.slots)
+    slots = np.clip(held.slots, 0, pools.capacity.shape[1])
+    columns = (kind, held.value_nano, held.max_cost_nano, held.delay_nano, waited, slots)
     return np.stack(columns, axis=1).astype(np.int64)
 
 

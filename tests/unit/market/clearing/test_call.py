@@ -272,6 +272,14 @@ def test_an_assignment_over_an_arc_that_does_not_exist_is_found():
     assert "no_such_arc" in verify(market, replace(cleared, pool=on_q)).faults
 
 
+def test_tasks_that_differ_in_nothing_that_matters_are_one_group():
+    asks = {"P": [3, 2]}
+    far = [Wants(f"by{slots}x", 10, asks, count=3, slots=slots, kind="same") for slots in (2, 7, 99)]
+    near = Wants("soon", 10, asks, count=2, slots=1, kind="same")
+    market = auction([*far, near], {"P": 20}, slots=2)
+    assert market.count.tolist() == [2, 9]
+
+
 def test_columns_that_do_not_fit_are_refused():
     with pytest.raises(BadValue) as refusal:
         auction([Wants("T", 10, {"P": 1}), Wants("T", 10, {"P": 1})], {"P": 1})
