@@ -1,6 +1,8 @@
 """Call auctions (CLEARING.md): E6, E7, and the rounds in which something is missing."""
 
 import random
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -284,6 +286,12 @@ def test_columns_that_do_not_fit_are_refused():
     with pytest.raises(BadValue) as refusal:
         auction([Wants("T", 10, {"P": 1}), Wants("T", 10, {"P": 1})], {"P": 1})
     assert refusal.value.code == "auction_shape"
+
+
+def test_the_solver_is_loaded_only_where_a_round_is_cleared():
+    told = "import sys, lowtide.market.clearing.record; print('ortools' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"
 
 
 def test_capacity_counts_in_requests_of_the_class():
