@@ -242,7 +242,7 @@ def _check_plot(path: Path) -> None:
         raise typer.BadParameter(f"--plot {path} is neither .svg nor .png.")
     if path.suffix == ".png" and find_spec("matplotlib") is None:
         raise CommandFailed(
-            "A .png needs matplotlib: install the extra, `pip install 'lowtide[plot]'`, or name an .svg file."
+            "A .png needs matplotlib: install the extra, `pip install 'lowtide[data]'`, or name an .svg file."
         )
 
 
