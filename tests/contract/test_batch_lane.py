@@ -62,6 +62,8 @@ async def test_the_auction_says_how_sure_the_batch_is_and_replays(service: Serve
     auction = (await service.client.get(f"/v1/auctions/{task['auction_id']}")).json()
     assert "in a batch: it is back in time with a probability of 9" in auction["explanation"]
     assert auction["replay"]["identical"]
+    assert [(bid["rank"], bid["lane"]) for bid in auction["bids"]] == [(1, "batch"), (2, "standard")]
+    assert task["created_at"] < task["award"]["rescue_at"] < task["constraints"]["complete_by"]
 
 
 async def test_without_a_deadline_or_with_too_little_time_no_batch_wins(service: Served):
