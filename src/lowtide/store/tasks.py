@@ -89,10 +89,11 @@ async def any_queued(conn: AsyncConnection) -> bool:
     return (await conn.execute(select(_TASKS.c.id).where(IS_QUEUED).limit(1))).first() is not None
 
 
-async def held(conn: AsyncConnection, after: str, limit: int) -> list[TaskRow]:
-    """Claim held tasks, due or not, to decide on again, the oldest first, those after the id `after`."""
-    query = select(_TASKS).where(IS_HELD, _TASKS.c.id > after).order_by(_TASKS.c.id).limit(limit)
-    return await rows.fetch(conn, query.with_for_update(skip_locked=True), TaskRow)
+async def holds(conn: AsyncConnection, after: str, limit: int) -> list[tuple[str, str, str]]:
+    """Id, `decided_as` and `hold` of held tasks, the oldest first, those after the id `after`; claims nothing."""
+    columns = (_TASKS.c.id, _TASKS.c.decided_as, _TASKS.c.hold)
+    query = select(*columns).where(IS_HELD, _TASKS.c.id > after).order_by(_TASKS.c.id).limit(limit)
+    return [(row.id, row.decided_as, row.hold or "") for row in await conn.execute(query)]
 
 
 async def waiting_among(conn: AsyncConnection, ids: Collection[str]) -> list[TaskRow]:
