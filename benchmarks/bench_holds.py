@@ -138,7 +138,9 @@ def _task(model: str, dice: random.Random, now: int) -> Task:
 async def _claims(market: Market) -> list[str]:
     """Claim what is due at an instant when 100 are."""
     async with market.database.read() as conn:
-        query = f"SELECT release_at FROM tasks WHERE state = 'held' ORDER BY release_at LIMIT 1 OFFSET {DUE - 1}"
+        query = (
+            f"SELECT release_at FROM tasks WHERE state = 'held' ORDER BY release_at LIMIT 1 OFFSET {DUE - 1}"
+        )
         at = int((await conn.exec_driver_sql(query)).scalar_one())
     took: list[float] = []
 
@@ -178,7 +180,10 @@ async def _loading(running: Running, count: int) -> list[str]:
 async def _screening(market: Market, offers: list[str]) -> list[str]:
     """Prices that concern nearly all holds: of an offer that they don't wait for, and of the one that they do."""
     missed, count = list[str](), len(market.held)
-    for what, offer_id, later in (("another offer", offers[5], 5_400), ("the offer waited for", offers[0], 5_050)):
+    for what, offer_id, later in (
+        ("another offer", offers[5], 5_400),
+        ("the offer waited for", offers[0], 5_050),
+    ):
         await _price(market, offer_id, 9_900, later, hours=2)
         began = time.perf_counter()
         named = await screen_held(market)

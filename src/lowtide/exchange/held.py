@@ -39,6 +39,7 @@ _HOLD = np.dtype(
 )
 BYTES_A_HOLD = _HOLD.itemsize
 _UNKNOWN_ROW = -1
+_THE_FIRST = (-(2**63), "")
 
 
 class _Rows:
@@ -72,7 +73,7 @@ class HeldTasks:
         self._classes: dict[Task, _Rows] = {}
         self._book = Book(0, [])
         self._due: dict[str, None] = {}
-        self._loaded_to: str | None = ""
+        self._loaded_to: tuple[int, str] | None = _THE_FIRST
 
     def __len__(self) -> int:
         return sum(rows.count for rows in self._classes.values())
@@ -117,15 +118,15 @@ class HeldTasks:
                 return True
             async with database.read() as conn:
                 page = await tasks.holds(conn, self._loaded_to, PAGE)
-            for task_id, decided_as, hold in page:
-                self.keep(task_id, decided_as, hold, book)
-            self._loaded_to = page[-1][0] if len(page) == PAGE else None
+            for held in page:
+                self.keep(held.id, held.decided_as, held.hold, book)
+            self._loaded_to = (page[-1].release_at, page[-1].id) if len(page) == PAGE else None
             await asyncio.sleep(0)
         return self._loaded_to is None
 
     def forget(self) -> None:
         """Begin anew: read all from the tables, and screen it against every offer."""
-        self._classes, self._book, self._loaded_to = {}, Book(0, []), ""
+        self._classes, self._book, self._loaded_to = {}, Book(0, []), _THE_FIRST
 
     async def screen(self, book: Book, inputs_of: Callable[[Task], tuple[Task, Inputs]], now: int) -> int:
         """Have those decided again that the step to this book (at `now`, µs) can alter; how many these are.
