@@ -14,7 +14,6 @@ from lowtide.simulate.faults import Fault
 from lowtide.values.money import nano
 from tests.contract.served import HELLO, Served, ahead
 
-
 QUICK = {"p50_ms": 50, "p95_ms": 100, "tokens_per_second": 1000}
 
 

@@ -76,9 +76,8 @@ class Sweeps:
         if self._watch_anew:
             self._watch_anew, self._reviewed = False, Book(0, [])
             market.held.forget()
-        if not await market.held.load(market.database, market.keeper.book):
-            return
-        if market.keeper.book is not self._reviewed:
+        all_known = await market.held.load(market.database, market.keeper.book)
+        if all_known and market.keeper.book is not self._reviewed:
             before, self._reviewed = self._reviewed, market.keeper.book
             await review_waiting(market, self._dispatcher, before)
         elif time.monotonic() - self._queue_reviewed > QUEUE_LOOK_S:
