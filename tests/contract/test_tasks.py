@@ -14,6 +14,8 @@ from lowtide.simulate.faults import Fault
 from lowtide.values.money import nano
 from tests.contract.served import HELLO, Served, ahead
 
+QUICK = {"p50_ms": 50, "p95_ms": 100, "tokens_per_second": 1000}
+
 
 async def test_a_posted_task_succeeds_with_its_answer_and_a_receipt_at_usage_times_price(service: Served):
     offer = await service.offer(price="2.5")
@@ -467,3 +469,28 @@ async def test_a_refused_key_is_not_tried_again_at_the_same_offer(service: Serve
     task = await service.done()
     assert (task["state"], task["reason"]) == ("failed", "refused_credential")
     assert len(task["attempts"]) == 1
+
+
+async def test_holds_on_a_withdrawn_offer_are_decided_again_at_once_and_others_wait_on(service: Served):
+    kept = await service.offer(price=None, model="kept", latency=QUICK)
+    going = await service.offer(price=None, model="going", latency=QUICK)
+    other = await service.offer(price="5", model="other", latency=QUICK)
+    for offer in (kept, going):
+        curve = [
+            {"prices": {"input_per_mtok": "10", "output_per_mtok": "10"}, "valid_until": ahead(3_600)},
+            {"prices": {"input_per_mtok": "1", "output_per_mtok": "1"}, "valid_from": ahead(3_600)},
+        ]
+        await service.client.post(f"/v1/offers/{offer}/quotes", json={"curve": curve})
+    limits = {"complete_within_s": 7_200}
+    waits, runs = [
+        await service.post(constraints=limits | {"models": models})
+        for models in (["kept", "other"], ["going", "other"])
+    ]
+    assert (waits["state"], runs["state"]) == ("held", "held")
+    await asyncio.sleep(0.6)
+    withdrawn = await service.client.delete(f"/v1/offers/{going}")
+    assert withdrawn.status_code in (200, 204), withdrawn.text
+    done = await service.final(runs["id"])
+    assert (done["state"], done["award"]["offer_id"]) == ("succeeded", other)
+    still = (await service.client.get(f"/v1/tasks/{waits['id']}")).json()
+    assert (still["state"], still["auction_id"]) == ("held", waits["auction_id"])

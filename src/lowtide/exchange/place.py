@@ -128,6 +128,8 @@ async def place(market: Market, dispatcher: Dispatcher, order: Order) -> TaskRow
             continue
         if job is not None:
             dispatcher.start(market, job)
+        if decision.deferral is not None and row.state == TaskState.HELD:
+            market.held.note(task, decision.deferral, book.version)
         return row
     raise Unavailable(
         "Every offer that fits filled up while this was decided. Send it again.", retry_after_s=1

@@ -177,6 +177,7 @@ async def _wait_on(
             "reason": None,
             "expires_at": None,
         }
+        market.held.note(task, plan, book.version)
     elif decision.outcome == QUEUED:
         state = TaskState.QUEUED
         if row.state == state:

@@ -2,16 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.dispatch import Dispatcher, Job
+from lowtide.exchange.held import changed_rows, class_of
 from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
-from lowtide.exchange.place import inputs_for
+from lowtide.exchange.place import inputs_for, with_usual_output
 from lowtide.exchange.redecide import decide_again, task_of
+from lowtide.market.book import Book
+from lowtide.market.deferral.screening import concerned
+from lowtide.market.spot import Inputs
+from lowtide.market.task import Task
 from lowtide.store import tasks
 from lowtide.store.tables import TaskRow
 
@@ -45,10 +50,74 @@ async def release_due(market: Market, dispatcher: Dispatcher) -> int:
             return total
 
 
-async def review_waiting(market: Market, dispatcher: Dispatcher) -> int:
-    """After the book has changed: decide again on all that is queued or held; how many were released."""
-    queued = await _review(market, dispatcher, tasks.queued)
-    return queued + await _review(market, dispatcher, tasks.held)
+async def review_waiting(market: Market, dispatcher: Dispatcher, before: Book) -> int:
+    """After the book has changed: decide again on what that can alter; how many were released.
+
+    Of the queued those that a changed row could serve, of the held those that screening names.
+    """
+    book, served = market.keeper.book, dict[Task, bool]()
+    changed = frozenset(changed_rows(before, book))
+
+    def could_be_served(row: TaskRow) -> bool:
+        like = class_of(task_of(market, row))
+        if like not in served:
+            served[like] = concerned(like, before, book, changed)
+        return served[like]
+
+    released = 0
+    await screen_held(market)
+    async with market.database.read() as conn:
+        queued = await tasks.any_queued(conn)
+    if queued:
+        released = await _review(market, dispatcher, only=could_be_served)
+    return released + await review_named(market, dispatcher)
+
+
+async def screen_held(market: Market) -> int:
+    """Name the holds that the book as it is now can alter; how many these are."""
+
+    def inputs_of(like: Task) -> tuple[Task, Inputs]:
+        return with_usual_output(market, like), inputs_for(market, like)
+
+    return await market.held.screen(market.keeper.book, inputs_of, market.now())
+
+
+async def review_named(market: Market, dispatcher: Dispatcher) -> int:
+    """Decide again on the holds that were named; how many were released."""
+    now, released, asked, full = market.now(), 0, 0, set[int]()
+    seed, unasked = await market.seeds.at(now), list[str]()
+    while names := market.held.take_due(BATCH):
+
+        async def unit(
+            conn: AsyncConnection, names: list[str] = names
+        ) -> tuple[int, list[Job], list[TaskRow], list[TaskRow]]:
+            version = market.keeper.book.version
+            jobs, to_ask, found = [], list[TaskRow](), await tasks.waiting_among(conn, names)
+            for row in found:
+                job = await decide_again(conn, market, row, now, seed, full, to_ask)
+                if job is not None:
+                    jobs.append(job)
+            versions = {row.id: row.version for row in found}
+            now_waiting = await tasks.waiting_among(conn, versions)
+            same = [row for row in now_waiting if row.version == versions[row.id] and row.hold]
+            return version, jobs, to_ask, same
+
+        try:
+            version, jobs, to_ask, same = await market.database.writer.write(unit)
+        except BaseException:
+            market.held.decide_soon(names)
+            raise
+        for row in same:
+            market.held.keep(row.id, row.decided_as, row.hold or "", market.keeper.book, version)
+        for job in jobs:
+            dispatcher.start(market, job)
+        news = [row for row in to_ask if not market.bidders.asked_lately(row.id)]
+        news = news[: max(0, MOST_ASKED - asked)]
+        asked += len(news)
+        unasked += {row.id for row in to_ask} - {row.id for row in news}
+        released += len(jobs) + await release_asked(market, dispatcher, news)
+    market.held.decide_soon(unasked)
+    return released
 
 
 async def review_queued(market: Market, dispatcher: Dispatcher, *, to_the_end: bool = True) -> int:
@@ -60,15 +129,15 @@ async def review_queued(market: Market, dispatcher: Dispatcher, *, to_the_end: b
     async with market.database.read() as conn:
         if not await tasks.any_queued(conn):
             return 0
-    return await _review(market, dispatcher, tasks.queued, to_the_end=to_the_end)
+    return await _review(market, dispatcher, to_the_end=to_the_end)
 
 
 async def _review(
     market: Market,
     dispatcher: Dispatcher,
-    waiting: Callable[[AsyncConnection, str, int], Awaitable[list[TaskRow]]],
     *,
     to_the_end: bool = True,
+    only: Callable[[TaskRow], bool] | None = None,
 ) -> int:
     now, released, asked, full = market.now(), 0, 0, set[int]()
     seed = await market.seeds.at(now)
@@ -78,11 +147,12 @@ async def _review(
         async def unit(
             conn: AsyncConnection, start: str = after
         ) -> tuple[str | None, list[Job], list[TaskRow]]:
-            found, to_ask = await waiting(conn, start, BATCH), list[TaskRow]()
+            found, to_ask = await tasks.queued(conn, start, BATCH), list[TaskRow]()
             jobs = [
                 job
                 for row in found
-                if (job := await decide_again(conn, market, row, now, seed, full, to_ask)) is not None
+                if (only is None or only(row))
+                and (job := await decide_again(conn, market, row, now, seed, full, to_ask)) is not None
             ]
             return found[-1].id if len(found) == BATCH else None, jobs, to_ask
 

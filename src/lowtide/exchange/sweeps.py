@@ -16,7 +16,8 @@ from lowtide.exchange.hindsight import look_back
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import deliver_due
 from lowtide.exchange.recover import recover, sign_of_life
-from lowtide.exchange.release import release_due, review_queued, review_waiting
+from lowtide.exchange.release import release_due, review_named, review_queued, review_waiting
+from lowtide.market.book import Book
 from lowtide.store import duties, idempotency, log
 from lowtide.store.rows import LostRace
 from lowtide.values.instants import DAY_US, SECOND_US
@@ -37,7 +38,7 @@ class Sweeps:
         self._market, self._dispatcher, self._refresh = market, dispatcher, refresh
         self.feed_runs = FeedRuns(market)
         self.batches = Batches(market, dispatcher)
-        self._reviewed_version = 0
+        self._reviewed, self._watch_anew = Book(0, []), False
         self._queue_reviewed = time.monotonic()
         dispatcher.wake_when_freed(logged("freed", self.freed))
 
@@ -61,6 +62,7 @@ class Sweeps:
             "extend": (self._market.keeper.extend, 86_400.0),
         }
         if self._market.database.dialect != "sqlite":
+            found["watch_all"] = (self.watch_all, 300.0)
             found["follow"] = (self._market.keeper.follow, 0.5)
         if self._refresh is not None:
             found["refresh"] = (self._refresh, 3_600.0)
@@ -71,12 +73,21 @@ class Sweeps:
         market = self._market
         await release_due(market, self._dispatcher)
         await expire_due(market)
-        if market.keeper.book.version != self._reviewed_version:
-            self._reviewed_version = market.keeper.book.version
-            await review_waiting(market, self._dispatcher)
+        if self._watch_anew:
+            self._watch_anew, self._reviewed = False, Book(0, [])
+            market.held.forget()
+        all_known = await market.held.load(market.database, market.keeper.book)
+        if all_known and market.keeper.book is not self._reviewed:
+            before, self._reviewed = self._reviewed, market.keeper.book
+            await review_waiting(market, self._dispatcher, before)
         elif time.monotonic() - self._queue_reviewed > QUEUE_LOOK_S:
             self._queue_reviewed = time.monotonic()
             await review_queued(market, self._dispatcher)
+        await review_named(market, self._dispatcher)
+
+    async def watch_all(self) -> None:
+        """Read anew what is held: other nodes hold too, and may have died since."""
+        self._watch_anew = True
 
     async def freed(self) -> None:
         """Decide again on the head of the queue: places were freed here. Others' are found by looking."""

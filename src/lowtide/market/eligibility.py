@@ -14,6 +14,7 @@ from lowtide.market.columns import (
     IntColumn,
     Ints,
     PriceColumns,
+    full,
 )
 from lowtide.market.reputation import lower_bounds
 from lowtide.market.task import Task
@@ -135,6 +136,21 @@ def for_good(task: Task, book: Book, closed_lanes: tuple[str, ...]) -> Reasons:
     reason = np.negative(found, out=found).view(np.int8)
     reason[reason > LossReason.RETENTION_NOT_ALLOWED] = 0
     return reason
+
+
+def at_any_price(task: Task, book: Book, output: IntColumn, closed_lanes: tuple[str, ...]) -> Reasons:
+    """What of the task's needs and of its kind a row cannot meet as it is now, whatever its price; 0 for none.
+
+    `output` is ê by row. Size, budget and deadline are left out: they are each task's own.
+    """
+    limits, columns = task.constraints, book.columns
+    found = _of_needs(task, book, np.zeros(len(book), dtype=np.int8), closed_lanes)
+    if task.max_output is not None:
+        _strike(found, full(columns.max_output, len(book)) < task.max_output, LossReason.OUTPUT_TOO_LONG)
+    if limits.max_latency_ms is not None:
+        takes_us = output * columns.us_per_token + columns.first_token_p95_us
+        _strike(found, takes_us > 1_000 * limits.max_latency_ms, LossReason.TOO_SLOW)
+    return np.negative(found, out=found).view(np.int8)
 
 
 Weights = NDArray[np.uint8]

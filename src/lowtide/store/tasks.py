@@ -1,7 +1,7 @@
 """Tasks: guarded changes of state, the sweeps' claims, and reading."""
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, bindparam, cast, func, or_, select, union_all, update
 from sqlalchemy.dialects.postgresql import JSONB
@@ -89,10 +89,29 @@ async def any_queued(conn: AsyncConnection) -> bool:
     return (await conn.execute(select(_TASKS.c.id).where(IS_QUEUED).limit(1))).first() is not None
 
 
-async def held(conn: AsyncConnection, after: str, limit: int) -> list[TaskRow]:
-    """Claim held tasks, due or not, to decide on again, the oldest first, those after the id `after`."""
-    query = select(_TASKS).where(IS_HELD, _TASKS.c.id > after).order_by(_TASKS.c.id).limit(limit)
-    return await rows.fetch(conn, query.with_for_update(skip_locked=True), TaskRow)
+class StoredHold(NamedTuple):
+    """What is read of a held task to watch it; `release_at` in µs."""
+
+    release_at: int
+    id: str
+    decided_as: str
+    hold: str
+
+
+async def holds(conn: AsyncConnection, after: tuple[int, str], limit: int) -> list[StoredHold]:
+    """Held tasks in order of their release, those after a (release_at, id); claims nothing.
+
+    In that order, since the index of what is held has it, however many tasks are done.
+    """
+    at, task_id = after
+    columns = (_TASKS.c.release_at, _TASKS.c.id, _TASKS.c.decided_as, func.coalesce(_TASKS.c.hold, ""))
+    query = (
+        select(*columns)
+        .where(IS_HELD, _TASKS.c.release_at >= at, or_(_TASKS.c.release_at > at, _TASKS.c.id > task_id))
+        .order_by(_TASKS.c.release_at, _TASKS.c.id)
+        .limit(limit)
+    )
+    return [StoredHold(*row) for row in await conn.execute(query)]
 
 
 async def waiting_among(conn: AsyncConnection, ids: Collection[str]) -> list[TaskRow]:

@@ -1,0 +1,210 @@
+"""The holds that this node watches: in memory, as columns, to find those that a change of the book can alter.
+
+A node watches what it holds itself, and from its start (and with others beside it every few minutes) all that is held.
+What it does not know of, or no longer, is released by the clock all the same: the tables say what is due.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from lowtide.market.book import Book
+from lowtide.market.deferral.known import POLICY, Deferral
+from lowtide.market.deferral.screening import NONE, Holds, concerned, to_decide_again
+from lowtide.market.spot import Inputs
+from lowtide.market.task import Task, task_from_values
+from lowtide.store import tasks
+from lowtide.store.database import Database
+
+CHUNK = 65_536
+"""Holds that are screened before others get their turn."""
+PAGE, PAGES = 1_000, 20
+_HOLD = np.dtype(
+    [
+        ("id", "S32"),
+        ("row", np.int32),
+        ("input_bytes", np.int32),
+        ("slot", np.int64),
+        ("release_at", np.int64),
+        ("complete_by", np.int64),
+        ("max_cost", np.int64),
+        ("value", np.int64),
+        ("per_second", np.int64),
+    ]
+)
+BYTES_A_HOLD = _HOLD.itemsize
+_UNKNOWN_ROW = -1
+_THE_FIRST = (-(2**63), "")
+
+
+class _Rows:
+    """Holds of one class, in an array that grows."""
+
+    def __init__(self) -> None:
+        self._array: NDArray[Any] = np.zeros(64, dtype=_HOLD)
+        self.count = 0
+
+    def add(self, values: tuple[Any, ...]) -> None:
+        if self.count == len(self._array):
+            self._array = np.concatenate([self._array, np.zeros(max(64, self.count // 8), dtype=_HOLD)])
+        self._array[self.count] = values
+        self.count += 1
+
+    def part(self, first: int, end: int) -> NDArray[Any]:
+        return self._array[first : min(end, self.count)]
+
+    def drop(self, first: int, gone: NDArray[np.bool_]) -> None:
+        """Take these out of the part that begins at `first`; what follows moves up."""
+        end = first + len(gone)
+        kept = np.concatenate([self._array[first:end][~gone], self._array[end : self.count]])
+        self._array[first : first + len(kept)] = kept
+        self.count = first + len(kept)
+
+
+class HeldTasks:
+    """What is held, by class of task: a class is of tasks alike but in size, budget, value, deadline, price of time."""
+
+    def __init__(self) -> None:
+        self._classes: dict[Task, _Rows] = {}
+        self._book = Book(0, [])
+        self._due: dict[str, None] = {}
+        self._loaded_to: tuple[int, str] | None = _THE_FIRST
+
+    def __len__(self) -> int:
+        return sum(rows.count for rows in self._classes.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the columns of what is held take."""
+        return len(self) * BYTES_A_HOLD
+
+    def note(self, task: Task, plan: Deferral, version: int) -> None:
+        """Watch a hold that was decided on a version of the book, or again where its plan is another now."""
+        row = plan.row if plan.policy == POLICY else _UNKNOWN_ROW
+        self._add(task, row, plan.slot, plan.release_at)
+        if version < self._book.version:
+            self.decide_soon([task.id])
+
+    def decide_soon(self, task_ids: list[str]) -> None:
+        """Have these decided again at the next review."""
+        self._due.update(dict.fromkeys(task_ids))
+
+    def take_due(self, most: int) -> list[str]:
+        """The next tasks to decide again; they are no longer kept here."""
+        ids = list(self._due)[:most]
+        for task_id in ids:
+            del self._due[task_id]
+        return ids
+
+    def keep(self, task_id: str, decided_as: str, hold: str, book: Book, version: int | None = None) -> None:
+        """Watch a hold as it is stored; `version` is the book's where it was just decided on again."""
+        plan = orjson.loads(hold or "{}")
+        known = plan.get("policy") == POLICY
+        row = book.row_of.get(plan.get("offer_id", ""), _UNKNOWN_ROW) if known else _UNKNOWN_ROW
+        task = task_from_values(task_id, orjson.loads(decided_as))
+        self._add(task, row, plan.get("slot", 0), plan.get("release_at", 0))
+        if version is not None and version < self._book.version:
+            self.decide_soon([task_id])
+
+    async def load(self, database: Database, book: Book) -> bool:
+        """Read some pages more of what the tables hold; whether all has been read."""
+        for _ in range(PAGES):
+            if self._loaded_to is None:
+                return True
+            async with database.read() as conn:
+                page = await tasks.holds(conn, self._loaded_to, PAGE)
+            for held in page:
+                self.keep(held.id, held.decided_as, held.hold, book)
+            self._loaded_to = (page[-1].release_at, page[-1].id) if len(page) == PAGE else None
+            await asyncio.sleep(0)
+        return self._loaded_to is None
+
+    def forget(self) -> None:
+        """Begin anew: read all from the tables, and screen it against every offer."""
+        self._classes, self._book, self._loaded_to = {}, Book(0, []), _THE_FIRST
+
+    async def screen(self, book: Book, inputs_of: Callable[[Task], tuple[Task, Inputs]], now: int) -> int:
+        """Have those decided again that the step to this book (at `now`, µs) can alter; how many these are.
+
+        `inputs_of` gives a task of a class with its type's usual output, and what its decisions rest on. What is due
+        by the clock anyway is let go: the release decides on it.
+        """
+        before, self._book = self._book, book
+        changed = frozenset(changed_rows(before, book))
+        found = 0
+        for like, rows in list(self._classes.items()) if changed else ():
+            if not concerned(like, before, book, changed):
+                continue
+            known, inputs = inputs_of(like)
+            first = 0
+            while first < rows.count:
+                part = rows.part(first, first + CHUNK)
+                over = part["release_at"] <= now
+                again = to_decide_again(known, _columns(part), book, inputs, changed, now)
+                self.decide_soon([name.decode() for name in part["id"][again & ~over].tolist()])
+                found += int((again & ~over).sum())
+                staying = len(part) - int((again | over).sum())
+                if staying < len(part):
+                    rows.drop(first, again | over)
+                first += staying
+                await asyncio.sleep(0)
+            if not rows.count and self._classes.get(like) is rows:
+                del self._classes[like]
+        return found
+
+    def _add(self, task: Task, row: int, slot: int, release_at: int) -> None:
+        limits, objective = task.constraints, task.objective
+        self._classes.setdefault(class_of(task), _Rows()).add(
+            (
+                task.id.encode(),
+                row,
+                min(task.input_bytes, 2**31 - 1),
+                slot,
+                release_at,
+                limits.complete_by or 0,
+                NONE if limits.max_cost_nano is None else limits.max_cost_nano,
+                objective.value_nano or 0,
+                objective.per_second_nano,
+            )
+        )
+
+
+def class_of(task: Task) -> Task:
+    """What a task shares with those of its class."""
+    objective = task.objective
+    return replace(
+        task,
+        id="",
+        input_bytes=0,
+        usual_output=None,
+        constraints=replace(task.constraints, complete_by=0, max_cost_nano=None),
+        objective=replace(
+            objective, value_nano=None if objective.value_nano is None else 0, per_second_nano=0
+        ),
+    )
+
+
+def changed_rows(before: Book, book: Book) -> Iterator[int]:
+    """Rows that are other or new in the later book; unchanged ones are the same objects in both."""
+    old = before.rows
+    for number, row in enumerate(book.rows):
+        if number >= len(old) or old[number] is not row:
+            yield number
+
+
+def _columns(part: NDArray[Any]) -> Holds:
+    return Holds(
+        part["row"],
+        part["slot"],
+        part["release_at"],
+        part["complete_by"],
+        part["input_bytes"].astype(np.int64),
+        part["max_cost"],
+        part["value"],
+        part["per_second"],
+    )
