@@ -163,7 +163,7 @@ async def _wait_on(
     now = ids.as_of
     if decision.outcome == HELD and decision.deferral is not None:
         state, plan, old = TaskState.HELD, decision.deferral, orjson.loads(row.hold) if row.hold else {}
-        if row.state == state and _same_plan(old, plan, book):
+        if row.state == state and _same_plan(old, plan, book, now):
             return
         hold = hold_values(decision, book, now)
         hold |= {"since": old.get("since", now)} | (
@@ -175,6 +175,9 @@ async def _wait_on(
             "reason": None,
             "expires_at": None,
         }
+        if row.state == state and _goes_on(old, plan, book):
+            await tasks.touch(conn, row.id, row.state, row.version, **changes)
+            return
     elif decision.outcome == QUEUED:
         state = TaskState.QUEUED
         if row.state == state:
@@ -219,10 +222,22 @@ async def _write_auction(
         await tell_outcome(conn, task, asked, decision)
 
 
-def _same_plan(hold: dict[str, Any], plan: Deferral, book: Book) -> bool:
-    """Whether a new decision to wait is the old one: the same slot of the same offer, and still in time."""
+def _same_plan(hold: dict[str, Any], plan: Deferral, book: Book, now: int) -> bool:
+    """Whether a new decision to wait is the old one: the same slot of the same offer, and still in time.
+
+    By forecast it is the same until the hold's own look is due, whatever slot a decision of now would look at.
+    """
     return (
-        hold.get("slot") == plan.slot
+        (hold.get("slot") == plan.slot or _goes_on(hold, plan, book))
         and hold.get("offer_id") == book.rows[plan.row].offer.id
-        and hold["release_at"] <= plan.latest_start
+        and now < hold["release_at"] <= plan.latest_start
+    )
+
+
+def _goes_on(hold: dict[str, Any], plan: Deferral, book: Book) -> bool:
+    """Whether a hold by forecast only goes on: a look that changes nothing else is not written to the log."""
+    return (
+        plan.forecast is not None
+        and hold.get("policy") == plan.policy
+        and hold.get("offer_id") == book.rows[plan.row].offer.id
     )
