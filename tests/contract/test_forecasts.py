@@ -8,12 +8,14 @@ from typing import Any
 import orjson
 import pytest
 
+from lowtide.api.forecast_answers import OfferForecast
 from lowtide.exchange.review import export
 from lowtide.market.deferral.continuation import forecast_from_line
 from lowtide.simulate.clock import SteppedClock
 from lowtide.store import log, offers
 from lowtide.values.instants import HOUR_US, micros
 from tests.contract.served import Served, served_market
+from tests.contract.test_cli_prices import run
 
 START = datetime(2026, 11, 25, 8, tzinfo=UTC)
 DAYS = 30
@@ -169,9 +171,72 @@ async def test_a_changed_forecast_is_told_when_its_auction_is_read(stepped):
     task = await service.post(constraints={"complete_by": at(23.5)})
 
     async def forge(conn):
-        await conn.exec_driver_sql("update forecasts set line = cast(replace(line, 'mixture', 'mixturf') as blob)")
+        await conn.exec_driver_sql(
+            "update forecasts set line = cast(replace(line, 'mixture', 'mixturf') as blob)"
+        )
 
     await service.running.market.database.writer.write(forge)
     shown = await service.client.get(f"/v1/auctions/{task['auction_id']}")
     assert shown.status_code == 500
     assert "Forecast" in shown.json()["detail"]
+
+
+async def test_what_is_forecast_is_told_with_how_it_did(stepped):
+    service, clock = stepped
+    offer = await with_history(service)
+    before = (await service.client.get(f"/v1/offers/{offer}/forecast")).json()
+    assert (before["policy"], before["quantiles"], before["score"]) == (None, [], [])
+    assert "11 days" in before["note"]
+    await to(service, clock, 0.05)
+    told = OfferForecast.model_validate_json(
+        (await service.client.get(f"/v1/offers/{offer}/forecast")).content
+    )
+    assert (told.policy, told.note, told.slot_s) == ("mixture", None, 3_600)
+    assert told.price_now_usd == f"{price(0) * 1_500 / 1e9:.9f}".rstrip("0")
+    assert [slot.at for slot in told.quantiles] == [at(hour) for hour in range(1, 25)]
+    least = min(told.quantiles, key=lambda slot: float(slot.p50_usd))
+    assert datetime.fromisoformat(least.at).hour in (TROUGH - 1, TROUGH, TROUGH + 1)
+    for slot in told.quantiles:
+        assert float(slot.p10_usd) <= float(slot.p50_usd) <= float(slot.p90_usd)
+    day = next(score for score in told.score if score.slack_hours == 24)
+    assert day.captured is not None
+    assert 0.5 < day.captured <= 1
+    few = (await service.client.get(f"/v1/offers/{offer}/forecast", params={"until": at(3.5)})).json()
+    assert len(few["quantiles"]) == 3
+
+
+async def test_posted_steps_are_told_beside_the_forecast(stepped):
+    service, _ = stepped
+    offer = await service.offer("sim", "3")
+    for begin, end, cost in ((2, 4, "1"), (4, 5, "3"), (6, 30, "2")):
+        assert (
+            await service.quote(offer, cost, valid_from=at(begin), valid_until=at(end))
+        ).status_code == 201
+    told = (await service.client.get(f"/v1/offers/{offer}/forecast")).json()
+    known = [(step["from"], step["price_usd"], step["prices"]["input_per_mtok"]) for step in told["known"]]
+    assert known == [(at(2), "0.0015", "1"), (at(4), "0.0045", "3"), (at(6), "0.003", "2")]
+    assert (told["until"], told["price_now_usd"]) == (at(24), "0.0045")
+
+
+async def test_a_forecast_of_the_past_or_of_an_unknown_offer_is_refused(stepped):
+    service, _ = stepped
+    offer = await service.offer("sim", "3")
+    past = await service.client.get(f"/v1/offers/{offer}/forecast", params={"until": at(-1)})
+    assert (past.status_code, past.json()["errors"][0]["code"]) == (422, "bad_range")
+    unknown = await service.client.get("/v1/offers/off_none/forecast")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_offer")
+
+
+async def test_the_command_shows_posted_steps_quantiles_and_scores(stepped):
+    service, clock = stepped
+    offer = await with_history(service)
+    await to(service, clock, 0.05)
+    shown = await run(service, offer, command="forecast")
+    assert shown.exit_code == 0, shown.output
+    for part in ("a call of 1,000 input and 500 output tokens", "mixture", "p50", "of what could be saved"):
+        assert part in shown.output
+    other = await service.offer("young", "3")
+    told = await run(service, other, command="forecast")
+    assert "11 days" in told.output
+    machine = await run(service, offer, "--json", command="forecast")
+    assert orjson.loads(machine.output)["offer_id"] == offer
