@@ -164,6 +164,33 @@ async def test_forecasts_that_are_too_old_hold_nothing(stepped):
     assert task["state"] in ("running", "succeeded")
 
 
+async def test_a_node_that_was_started_again_ends_no_hold_before_it_has_forecasts_of_its_own(
+    template, tmp_path, upstreams, upstream_url
+):
+    database, clock = tmp_path / "market.db", SteppedClock(START)
+    database.write_bytes(template.read_bytes())
+    async with served_market(database, upstreams, upstream_url, clock=clock) as service:
+        await with_history(service)
+        await to(service, clock, 0.05)
+        task = await service.post(constraints={"complete_by": at(23.5)})
+        hurried = await service.post(constraints={"complete_by": at(18.5)})
+        assert (task["state"], hurried["state"]) == ("held", "held")
+    async with served_market(database, upstreams, upstream_url, clock=clock) as service:
+        for minutes in (80, 82):
+            clock.advance_to(START + timedelta(minutes=minutes))
+            await service.running.sweeps.release()
+            assert (await service.task(task["id"]))["state"] == "held"
+        await to(service, clock, 1.5)
+        assert (await service.task(task["id"]))["state"] == "held"
+        assert (await service.task(task["id"]))["hold"]["release_at"] > at(2)
+    async with served_market(database, upstreams, upstream_url, clock=clock) as service:
+        clock.advance_to(START + timedelta(hours=17, minutes=40))
+        await service.running.sweeps.release()
+        await service.running.dispatcher.idle()
+        assert (await service.task(task["id"]))["state"] == "held"
+        assert (await service.task(hurried["id"]))["state"] == "succeeded"
+
+
 async def test_a_changed_forecast_is_told_when_its_auction_is_read(stepped):
     service, clock = stepped
     await with_history(service)

@@ -85,6 +85,7 @@ class ForecastMaker:
                 self._followed.pop(offer_id, None)
         for gone in market.forecasts.known() - self._followed.keys():
             market.forecasts.take(gone, None)
+        market.forecasts.made = True
         return len(market.forecasts.known())
 
     def close(self) -> None:

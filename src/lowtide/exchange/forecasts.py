@@ -37,6 +37,8 @@ class Forecasts:
     def __init__(self) -> None:
         self._newest: dict[str, OfferForecast] = {}
         self._uses: dict[int, tuple[ForecastUse, ...]] = {}
+        self.made = False
+        """Whether this node has made its first: before, nothing is to be concluded from having none."""
 
     def of(self, offer_id: str) -> OfferForecast | None:
         """The newest of an offer, None where there is none."""

@@ -16,6 +16,7 @@ from lowtide.exchange.award import (
 )
 from lowtide.exchange.dispatch import Job
 from lowtide.exchange.expire import expire, void
+from lowtide.exchange.forecasts import SLOT_US
 from lowtide.exchange.hold import hold_values
 from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
@@ -32,7 +33,10 @@ from lowtide.store import events, money, tasks
 from lowtide.store.tables import TaskRow
 from lowtide.values.errors import InsufficientFunds
 from lowtide.values.ids import new_id
-from lowtide.values.instants import SECOND_US
+from lowtide.values.instants import MINUTE_US, SECOND_US
+
+LOOK_AGAIN_US = MINUTE_US
+"""When a hold is looked at again that cannot be decided on yet."""
 
 
 def task_of(market: Market, row: TaskRow) -> Task:
@@ -60,6 +64,8 @@ async def decide_again(
     if row.complete_by is not None and row.complete_by <= now:
         await expire(conn, row, now)
         return None
+    if not market.forecasts.made and await _left_alone(conn, row, now):
+        return None
     full = set() if full is None else full
     for _ in range(TRIES):
         book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full)), asked)
@@ -80,6 +86,21 @@ async def decide_again(
             await void(conn, row, TaskState.EXPIRED, "insufficient_funds", now)
             return None
     return None
+
+
+async def _left_alone(conn: AsyncConnection, row: TaskRow, now: int) -> bool:
+    """Leave a hold by forecast as it is while this node, just started, has no forecasts yet and time enough is left.
+
+    Else every start of a node would end the holds that rest on forecasts.
+    """
+    hold = orjson.loads(row.hold) if row.state == TaskState.HELD and row.hold else {}
+    if "forecast" not in hold or hold["latest_start"] - now <= SLOT_US:
+        return False
+    if row.release_at is not None and row.release_at <= now:
+        release_at = now + LOOK_AGAIN_US
+        changes = {"hold": dumped(hold | {"release_at": release_at}), "release_at": release_at}
+        await tasks.touch(conn, row.id, row.state, row.version, **changes)
+    return True
 
 
 async def _release(
