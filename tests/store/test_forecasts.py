@@ -1,5 +1,7 @@
 """Forecasts that decisions rest on are stored once, to the byte; and which offers' prices change is found."""
 
+from dataclasses import replace
+
 import pytest
 
 from lowtide.market.deferral.continuation import Forecast, forecast_from_line
@@ -13,8 +15,9 @@ ONE = Forecast("offer_0", "mixture", NOW, 3_600_000_000, 24, (2**53 - 1, 7, 0))
 
 
 async def test_a_forecast_is_stored_once_and_comes_back_to_the_byte(database: Database):
-    first, again = [await database.writer.write(lambda conn: forecasts.keep(conn, ONE)) for _ in range(2)]
-    assert (first, again) == (True, False)
+    other = replace(ONE, values_nano=(1,))
+    for wanted, added in (([ONE], 1), ([ONE, other, other], 1), ([other, ONE], 0), ([], 0)):
+        assert await database.writer.write(lambda conn, some=wanted: forecasts.keep(conn, some)) == added
     async with database.read() as conn:
         found = await forecasts.lines(conn, [ONE.digest(), "0" * 64])
         assert await forecasts.lines(conn, []) == {}
@@ -24,7 +27,7 @@ async def test_a_forecast_is_stored_once_and_comes_back_to_the_byte(database: Da
 
 async def test_it_is_gone_with_the_commit_that_it_was_stored_for(database: Database):
     async def unit(conn):
-        await forecasts.keep(conn, ONE)
+        await forecasts.keep(conn, [ONE])
         raise ValueError
 
     with pytest.raises(ValueError):

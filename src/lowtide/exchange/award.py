@@ -122,8 +122,8 @@ async def write_auction(
     conn: AsyncConnection, ids: AuctionIds, task: Task, book: Book, inputs: Inputs, decision: Decision
 ) -> None:
     """Write the auction's row, its record, which is the log's line, and the forecasts that it rests on."""
-    for use in decision.forecasts:
-        await forecasts.keep(conn, use.forecast)
+    if decision.forecasts:
+        await forecasts.keep(conn, [use.forecast for use in decision.forecasts])
     winner = None if decision.winner is None else book.rows[decision.winner.row].offer
     await auctions.add_auction(
         conn,

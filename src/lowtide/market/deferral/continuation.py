@@ -1,6 +1,7 @@
 """Forecasts of a price as decisions use them: whole numbers, with a digest, made at an instant."""
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import orjson
@@ -32,11 +33,16 @@ class Forecast:
 
     def digest(self) -> str:
         """SHA-256 of its canonical JSON, in hex."""
-        return sha256(self.line()).hex()
+        return _digest(self)
 
     def line(self) -> bytes:
         """Its canonical JSON, as it is stored and exported."""
         return canonical(asdict(self))
+
+
+@lru_cache(maxsize=4_096)
+def _digest(forecast: Forecast) -> str:
+    return sha256(forecast.line()).hex()
 
 
 def forecast_from_line(line: bytes) -> Forecast:
