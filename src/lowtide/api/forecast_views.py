@@ -4,7 +4,7 @@ from typing import Any
 
 from lowtide.api.views import money, prices, when
 from lowtide.exchange.expected_prices import ExpectedPrices
-from lowtide.exchange.forecast_making import CHANGED_WITHIN_DAYS, LEAST_DAYS
+from lowtide.exchange.followed_prices import CHANGED_WITHIN_DAYS, LEAST_DAYS
 from lowtide.exchange.forecasts import SLOT_US
 from lowtide.market.deferral.reference import INPUT_TOKENS, OUTPUT_TOKENS
 from lowtide.values.instants import SECOND_US

@@ -6,27 +6,23 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import structlog
 
+from lowtide.exchange.followed_prices import CHANGED_WITHIN_DAYS, FollowedPrice
 from lowtide.exchange.forecasts import SLACKS, SLOT_US, OfferForecast
 from lowtide.exchange.market import Market
 from lowtide.exchange.prices import Range, price_bars_of
 from lowtide.market.deferral.forecast import Forecaster
-from lowtide.market.deferral.reference import reference_nano
 from lowtide.market.deferral.series import Series, series_of
-from lowtide.market.price_history import UnitPrices
 from lowtide.store import price_bars
 from lowtide.values.errors import InvalidRequest, MarketError
 from lowtide.values.instants import DAY_US, MINUTE_US
 
 SETTLE_US = MINUTE_US
 """What a slot brings, a feed may bring late: its forecasts are made when so much of it is over."""
-LEAST_DAYS, CHANGED_WITHIN_DAYS = 11, 28
-"""Before, the mixture never waits; and without a change in that time there is nothing to forecast."""
 MOST_OFFERS = 100
 """Those that changed most often; a fit takes some 60 ms, and an offer a few seconds when it is first seen."""
 _LOOK_BACK_DAYS, _MOST_SLOTS = 120, 240 * 24
@@ -35,26 +31,13 @@ _NICE = 10
 _log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class _Followed:
-    """An offer whose price is followed from `start` (µs) on: one reference price for each slot that is over."""
-
-    source: str
-    start: int
-    over: list[int] = field(default_factory=list)
-    forecaster: Forecaster | None = None
-
-    @property
-    def next_slot(self) -> int:
-        return self.start + len(self.over) * SLOT_US
-
-
 class ForecastMaker:
     """Follows the prices of the offers that change, and makes their forecasts on one thread of low priority."""
 
     def __init__(self, market: Market) -> None:
         self._market = market
-        self._followed: dict[str, _Followed] = {}
+        self._followed: dict[str, FollowedPrice] = {}
+        self._forecasters: dict[str, Forecaster] = {}
         self._made_for = -1
         self._worker: ThreadPoolExecutor | None = None
 
@@ -75,14 +58,14 @@ class ForecastMaker:
                 wanted[offer_id] = source
         wanted = dict(list(wanted.items())[:MOST_OFFERS])
         for gone in self._followed.keys() - wanted.keys():
-            del self._followed[gone]
+            self._forget(gone)
         for offer_id, source in wanted.items():
             try:
                 market.forecasts.take(offer_id, await self._forecast(offer_id, source))
             except (ArithmeticError, ValueError, np.linalg.LinAlgError, MarketError) as fault:
                 # One offer's odd history is no reason to leave the others without forecasts.
                 _log.error("forecast_failed", offer_id=offer_id, exc_info=fault)
-                self._followed.pop(offer_id, None)
+                self._forget(offer_id)
         for gone in market.forecasts.known() - self._followed.keys():
             market.forecasts.take(gone, None)
         market.forecasts.made = True
@@ -93,69 +76,52 @@ class ForecastMaker:
         if self._worker is not None:
             self._worker.shutdown(wait=False, cancel_futures=True)
 
+    def _forget(self, offer_id: str) -> None:
+        self._followed.pop(offer_id, None)
+        self._forecasters.pop(offer_id, None)
+
     async def _forecast(self, offer_id: str, source: str) -> OfferForecast | None:
         now = self._market.now()
         followed = self._followed.get(offer_id)
         if followed is None or followed.source != source or len(followed.over) > _MOST_SLOTS:
             begin = (now - _LOOK_BACK_DAYS * DAY_US) // SLOT_US * SLOT_US
-            followed = self._followed[offer_id] = _Followed(source, begin)
+            followed = self._followed[offer_id] = FollowedPrice(source, begin)
+            self._forecasters.pop(offer_id, None)
         price = await self._read_on(offer_id, followed, now)
-        if price is None or not _worth_it(followed, price):
+        if price is None or not followed.can_be_forecast(price):
             return None
         self._worker = self._worker or _modest_worker()
         work = partial(asyncio.get_running_loop().run_in_executor, self._worker)
-        series = await work(_series, followed, price)
-        while not await work(_step, followed, offer_id, series):
+        series = await work(_series, [*followed.over, price], followed.start)
+        forecaster = self._forecasters.get(offer_id)
+        if forecaster is None:
+            forecaster = self._forecasters[offer_id] = Forecaster(offer_id, series, SLACKS[-1])
+        while not await work(_step, forecaster, series):
             continue
-        return await work(_made, followed, offer_id, now)
+        return await work(_made, forecaster, offer_id, now)
 
-    async def _read_on(self, offer_id: str, followed: _Followed, now: int) -> int | None:
-        """Take over the slots that are over, and give the price now; None where there is none.
-
-        A slot's price is its time-weighted mean; where no price held, the one before goes on.
-        """
+    async def _read_on(self, offer_id: str, followed: FollowedPrice, now: int) -> int | None:
+        """Take over the slots that are over, and give the price now; None where there is none."""
         asked = Range(followed.next_slot, now, SLOT_US)
         try:
             history = await price_bars_of(self._market, offer_id, asked, followed.source)
         except InvalidRequest as refused:
             _log.warning("no_forecast", offer_id=offer_id, cause=refused.detail)
             return None
-        newest: int | None = None
-        for bar in history.bars:
-            if not followed.over:
-                followed.start = bar.start
-            if bar.start + SLOT_US > now:
-                newest = None if bar.closing is None else reference_nano(bar.closing)
-                break
-            missing = (bar.start - followed.next_slot) // SLOT_US
-            followed.over += [followed.over[-1]] * missing if followed.over else []
-            followed.over.append(reference_nano(UnitPrices(*bar.means)))
-        if newest is not None and followed.over:
-            followed.over += [followed.over[-1]] * ((now - followed.next_slot) // SLOT_US)
-        return newest
+        return followed.take_over(history.bars, now)
 
 
-def _worth_it(followed: _Followed, price: int) -> bool:
-    """Whether there is enough history, and a change in it."""
-    recent = {*followed.over[-CHANGED_WITHIN_DAYS * DAY_US // SLOT_US :], price}
-    return len(followed.over) >= LEAST_DAYS * DAY_US // SLOT_US and len(recent) > 1
+def _series(prices: list[int], start: int) -> Series:
+    return series_of(np.array(prices, dtype=np.float64), start, SLOT_US)
 
 
-def _series(followed: _Followed, price: int) -> Series:
-    return series_of(np.array([*followed.over, price], dtype=np.float64), followed.start, SLOT_US)
-
-
-def _step(followed: _Followed, offer_id: str, series: Series) -> bool:
+def _step(forecaster: Forecaster, series: Series) -> bool:
     """One fit at most; whether all of the history is taken over."""
     time.sleep(_PAUSE_S)
-    if followed.forecaster is None:
-        followed.forecaster = Forecaster(offer_id, series, SLACKS[-1])
-    return followed.forecaster.extend(series, one_fit=True)
+    return forecaster.extend(series, one_fit=True)
 
 
-def _made(followed: _Followed, offer_id: str, now: int) -> OfferForecast:
-    forecaster = followed.forecaster
-    assert forecaster is not None  # it has been extended
+def _made(forecaster: Forecaster, offer_id: str, now: int) -> OfferForecast:
     return OfferForecast(
         offer_id,
         now,
