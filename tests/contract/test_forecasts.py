@@ -3,6 +3,7 @@
 import hashlib
 import math
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ from lowtide.market.deferral.continuation import forecast_from_line
 from lowtide.simulate.clock import SteppedClock
 from lowtide.store import log, offers
 from lowtide.values.instants import HOUR_US, micros
-from tests.contract.served import Served, served_market
+from tests.contract.served import HELLO, Served, served_market
 from tests.contract.test_cli_prices import run
 
 START = datetime(2026, 11, 25, 8, tzinfo=UTC)
@@ -127,6 +128,20 @@ async def test_a_task_is_held_by_forecast_and_run_at_the_trough_and_its_records_
     assert types.index("forecast") < types.index("auction")
     first = next(line for line in exported if line["type"] == "forecast")
     assert forecast_from_line(first["line"].encode()).digest() == first["digest"]
+
+
+async def test_without_a_budget_the_dearest_price_of_the_history_is_authorized_for_the_rescue(stepped):
+    service, clock = stepped
+    await with_history(service)
+    await to(service, clock, 0.05)
+    wanted = {"input": HELLO, "constraints": {"complete_by": at(23.5)}}
+    estimate = (await service.client.post("/v1/tasks/estimate", json=wanted)).json()
+    assert (estimate["outcome"], estimate["held"]["saves_usd"] is not None) == ("held", True)
+    task = await service.post(constraints=wanted["constraints"])
+    assert task["state"] == "held"
+    dearest = max(price(hour) for hour in range(-28 * 24, 1)) / price(0)
+    authorized = Decimal((await service.account())["authorized_usd"])
+    assert authorized >= Decimal(estimate["now"]["worst_usd"]) * Decimal(dearest) * Decimal("0.999")
 
 
 async def test_where_the_price_does_not_fall_as_forecast_it_still_starts_in_time(stepped):

@@ -201,11 +201,8 @@ def _could_not_wait(
 def held_because(book: Book, plan: Deferral) -> str:
     """Why a task waits, until when, and when it starts at the latest."""
     offer = _name(book.rows[plan.row].offer)
-    now = (
-        "Nobody can serve it now"
-        if plan.price_now_nano is None
-        else f"The best bid now is ${usd(plan.price_now_nano)}"
-    )
+    best = plan.price_now_nano
+    now = "Nobody can serve it now" if best is None else f"The best bid now is ${usd(best)}"
     if plan.forecast is not None:
         return (
             f"{now}; to wait for {offer} is forecast ({plan.policy}) to cost ${usd(plan.expected_nano)}, so it waits while "
