@@ -6,11 +6,13 @@ unit prices (per million tokens). Latency is that of the whole answer, ms. Quali
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from lowtide.market import auction
 from lowtide.market.auction import Decision
 from lowtide.market.book import Book, Row
+from lowtide.market.deferral.continuation import Forecast, ForecastUse
 from lowtide.market.eligibility import LossReason
 from lowtide.market.explain import BidView, bid_views, min_to_win
 from lowtide.market.live import LiveBid
@@ -217,8 +219,9 @@ def decide(
     live: Sequence[LiveBid] = (),
     closes_at: int | None = None,
     closed_lanes: tuple[str, ...] = (),
+    forecasts: Mapping[str, Forecast] = MappingProxyType({}),
 ) -> Result:
-    """Decide a task on a book. `refused` names the offers whose reservation failed."""
+    """Decide a task on a book. `refused` names the offers whose reservation failed, `forecasts` are by offer."""
     inputs = Inputs(
         rule,
         tuple(market.row_of[name] for name in refused),
@@ -226,5 +229,6 @@ def decide(
         tuple(live),
         closes_at,
         closed_lanes,
+        forecasts=tuple(ForecastUse(market.row_of[name], found) for name, found in forecasts.items()),
     )
     return Result(wanted, market, at, key, auction.decide(wanted, market, inputs, at, key), inputs)

@@ -187,6 +187,7 @@ async def running_market(
         running = await _opened(market, settings, stocked=stocked)
         stack.push_async_callback(running.dispatcher.close)
         stack.push_async_callback(running.sweeps.feed_runs.close)
+        stack.callback(running.sweeps.forecast_maker.close)
         if ticking and database.dialect == "postgresql":
             listener = BookListener(database, keeper.follow)
             stack.push_async_callback(listener.close)

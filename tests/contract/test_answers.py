@@ -10,13 +10,13 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from lowtide.api import answers, auction_answers, price_answers, task_answers
+from lowtide.api import answers, auction_answers, forecast_answers, price_answers, task_answers
 from lowtide.api.server import create_api
 from lowtide.simulate.feed_server import feed_server
 from tests.contract.served import HELLO, Served, ahead
 
 CHEAP = {"input_per_mtok": "0.2", "output_per_mtok": "0.2"}
-MODULES = (answers, task_answers, auction_answers, price_answers)
+MODULES = (answers, task_answers, auction_answers, price_answers, forecast_answers)
 LONG = {"above_tokens": 1_000, "input_per_mtok": "2", "output_per_mtok": "3"}
 
 
@@ -149,6 +149,7 @@ async def lively(service: Served) -> None:
     await client.get("/v1/book")
     for step in ("1h", "ticks"):
         await client.get(f"/v1/offers/{offer}/prices?step={step}")
+    await client.get(f"/v1/offers/{offer}/forecast")
     await client.get("/readyz")
     await client.get("/v1/savings")
     await feeds(service)

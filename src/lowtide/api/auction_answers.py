@@ -59,6 +59,7 @@ class Deferral(Shown):
     reservation_price_usd: Usd
     release_at: Time
     latest_start: Time
+    forecast: str | None = given("digest of the forecast that is relied on; absent where prices are posted")
 
 
 class BidQuality(Shown):

@@ -235,6 +235,7 @@ def _deferral(found: dict[str, Any] | None, book: Book) -> dict[str, Any] | None
         "reservation_price_usd": money(found["reservation"]),
         "release_at": when(found["release_at"]),
         "latest_start": when(found["latest_start"]),
+        **({"forecast": found["forecast"]} if "forecast" in found else {}),
     }
 
 

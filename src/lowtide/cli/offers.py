@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lowtide.cli.offer_forecast import forecast
 from lowtide.cli.offer_prices import prices
 from lowtide.cli.offer_text import listing_facts, quote_table, show_offers
 from lowtide.cli.offer_watch import watch
@@ -13,6 +14,7 @@ from lowtide.cli.service import Service, provider_id
 
 app = group("What is sold, and at which price.")
 app.command("prices")(prices)
+app.command("forecast")(forecast)
 app.command("watch")(watch)
 OfferId = Annotated[str, typer.Argument(metavar="OFFER", help="Its id.")]
 

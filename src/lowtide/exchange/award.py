@@ -19,7 +19,7 @@ from lowtide.market.quote import Prices
 from lowtide.market.record import AuctionIds, record_line
 from lowtide.market.spot import Inputs
 from lowtide.market.task import Task
-from lowtide.store import attempts, auctions, batches, capacity, log, providers
+from lowtide.store import attempts, auctions, batches, capacity, forecasts, log, providers
 from lowtide.values.canonical import canonical
 from lowtide.values.ids import new_id
 from lowtide.values.instants import MINUTE_US
@@ -121,7 +121,9 @@ def _tokens(decision: Decision, row: int) -> int:
 async def write_auction(
     conn: AsyncConnection, ids: AuctionIds, task: Task, book: Book, inputs: Inputs, decision: Decision
 ) -> None:
-    """Write the auction's row and its record, which is the log's line."""
+    """Write the auction's row, its record, which is the log's line, and the forecasts that it rests on."""
+    if decision.forecasts:
+        await forecasts.keep(conn, [use.forecast for use in decision.forecasts])
     winner = None if decision.winner is None else book.rows[decision.winner.row].offer
     await auctions.add_auction(
         conn,

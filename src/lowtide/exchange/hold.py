@@ -28,6 +28,8 @@ def hold_values(decision: Decision, book: Book, now: int) -> dict[str, Any]:
         "since": now,
         "reason": held_because(book, plan),
     }
+    if plan.forecast is not None:
+        values["forecast"] = plan.forecast
     if decision.top:
         quote = decision.spot.book.quote_at(decision.top[0].row, now)
         if quote is not None:

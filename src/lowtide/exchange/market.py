@@ -8,6 +8,7 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.batch_times import BatchTimesBook
+from lowtide.exchange.forecasts import Forecasts
 from lowtide.exchange.held import HeldTasks
 from lowtide.exchange.live import Bidders
 from lowtide.exchange.observe import Observations
@@ -63,6 +64,7 @@ class Market:
     batch_wires: Mapping[str, BatchWire] = field(default_factory=dict)
     guarded_batch_wires: Mapping[str, BatchWire] = field(default_factory=dict)
     batch_times: BatchTimesBook = field(default_factory=BatchTimesBook)
+    forecasts: Forecasts = field(default_factory=Forecasts)
     held: HeldTasks = field(default_factory=HeldTasks)
     credentials: Mapping[str, str] = field(default_factory=dict)
     model_names: ModelNames = field(default_factory=ModelNames)

@@ -25,6 +25,7 @@ from lowtide.exchange.notices import tell_outcome
 from lowtide.exchange.order import Order
 from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
 from lowtide.market.book import Book
+from lowtide.market.deferral.safety import worst_by_history
 from lowtide.market.record import AuctionIds, auction_key
 from lowtide.market.spot import Inputs
 from lowtide.market.states import TaskState
@@ -46,6 +47,7 @@ def inputs_for(
     market: Market, task: Task, refused: tuple[int, ...] = (), asked: Asked | None = None
 ) -> Inputs:
     """What a decision of now rests on besides task and book; where nobody was asked, the standing quotes hold."""
+    now, complete_by = market.now(), task.constraints.complete_by
     return Inputs(
         market.rules.rule,
         refused,
@@ -53,7 +55,8 @@ def inputs_for(
         live=() if asked is None else asked.live,
         closes_at=None if asked is None else asked.closes_at,
         closed_lanes=CLOSED_LANES,
-        batches=market.batch_times.now(market.now()) if task.constraints.complete_by is not None else (),
+        batches=() if complete_by is None else market.batch_times.now(now),
+        forecasts=() if complete_by is None else market.forecasts.uses(market.keeper.book, complete_by, now),
     )
 
 
@@ -227,8 +230,16 @@ def authorization(task: Task, decision: Decision, ladder: tuple[Candidate, ...])
     if decision.outcome in (HELD, QUEUED):
         if task.constraints.max_cost_nano is not None:
             return task.constraints.max_cost_nano
-        return decision.top[0].worst_nano if decision.top else 0
+        return _rescue_worst(decision)
     return 0
+
+
+def _rescue_worst(decision: Decision) -> int:
+    """Worst case of a rescue without a budget: of the best bid now, or where prices are forecast by their history."""
+    worst, plan = decision.top[0].worst_nano if decision.top else 0, decision.deferral
+    if plan is None or plan.forecast is None:
+        return worst
+    return max(worst, worst_by_history(decision.spot.book, decision.spot, plan.row))
 
 
 def _nearest(book: Book, decision: Decision) -> str | None:

@@ -17,6 +17,7 @@ from lowtide.exchange.award import (
 )
 from lowtide.exchange.dispatch import Job
 from lowtide.exchange.expire import expire, void
+from lowtide.exchange.forecasts import SLOT_US
 from lowtide.exchange.hold import hold_values
 from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
@@ -33,7 +34,10 @@ from lowtide.store import events, money, tasks
 from lowtide.store.tables import TaskRow
 from lowtide.values.errors import InsufficientFunds
 from lowtide.values.ids import new_id
-from lowtide.values.instants import SECOND_US
+from lowtide.values.instants import MINUTE_US, SECOND_US
+
+LOOK_AGAIN_US = MINUTE_US
+"""When a hold is looked at again that cannot be decided on yet."""
 
 
 def task_of(market: Market, row: TaskRow) -> Task:
@@ -61,6 +65,8 @@ async def decide_again(
     if row.complete_by is not None and row.complete_by <= now:
         await expire(conn, row, now)
         return None
+    if not market.forecasts.made and await _left_alone(conn, row, now):
+        return None
     full = set() if full is None else full
     for _ in range(TRIES):
         book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full)), asked)
@@ -81,6 +87,21 @@ async def decide_again(
             await void(conn, row, TaskState.EXPIRED, "insufficient_funds", now)
             return None
     return None
+
+
+async def _left_alone(conn: AsyncConnection, row: TaskRow, now: int) -> bool:
+    """Leave a hold by forecast as it is while this node, just started, has no forecasts yet and time enough is left.
+
+    Else every start of a node would end the holds that rest on forecasts.
+    """
+    hold = orjson.loads(row.hold) if row.state == TaskState.HELD and row.hold else {}
+    if "forecast" not in hold or hold["latest_start"] - now <= SLOT_US:
+        return False
+    if row.release_at is not None and row.release_at <= now:
+        release_at = now + LOOK_AGAIN_US
+        changes = {"hold": dumped(hold | {"release_at": release_at}), "release_at": release_at}
+        await tasks.touch(conn, row.id, row.state, row.version, **changes)
+    return True
 
 
 async def _release(
@@ -165,7 +186,7 @@ async def _wait_on(
     now = ids.as_of
     if decision.outcome == HELD and decision.deferral is not None:
         state, plan, old = TaskState.HELD, decision.deferral, orjson.loads(row.hold) if row.hold else {}
-        if row.state == state and _same_plan(old, plan, book):
+        if row.state == state and _same_plan(old, plan, book, now):
             return
         hold = hold_values(decision, book, now)
         hold |= {"since": old.get("since", now)} | (
@@ -178,6 +199,9 @@ async def _wait_on(
             "expires_at": None,
         }
         market.held.note(task, plan, book.version)
+        if row.state == state and _goes_on(old, plan, book):
+            await tasks.touch(conn, row.id, row.state, row.version, **changes)
+            return
     elif decision.outcome == QUEUED:
         state = TaskState.QUEUED
         if row.state == state:
@@ -222,10 +246,22 @@ async def _write_auction(
         await tell_outcome(conn, task, asked, decision)
 
 
-def _same_plan(hold: dict[str, Any], plan: Deferral, book: Book) -> bool:
-    """Whether a new decision to wait is the old one: the same slot of the same offer, and still in time."""
+def _same_plan(hold: dict[str, Any], plan: Deferral, book: Book, now: int) -> bool:
+    """Whether a new decision to wait is the old one: the same slot of the same offer, and still in time.
+
+    By forecast it is the same until the hold's own look is due, whatever slot a decision of now would look at.
+    """
     return (
-        hold.get("slot") == plan.slot
+        (hold.get("slot") == plan.slot or _goes_on(hold, plan, book))
         and hold.get("offer_id") == book.rows[plan.row].offer.id
-        and hold["release_at"] <= plan.latest_start
+        and now < hold["release_at"] <= plan.latest_start
+    )
+
+
+def _goes_on(hold: dict[str, Any], plan: Deferral, book: Book) -> bool:
+    """Whether a hold by forecast only goes on: a look that changes nothing else is not written to the log."""
+    return (
+        plan.forecast is not None
+        and hold.get("policy") == plan.policy
+        and hold.get("offer_id") == book.rows[plan.row].offer.id
     )

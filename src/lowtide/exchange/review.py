@@ -1,20 +1,23 @@
 """Reviewing: a stored auction, decided again from its record, and the log as an export."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.market import Market
 from lowtide.market.book import Book
-from lowtide.market.record import epoch_of
+from lowtide.market.deferral.continuation import Forecast, forecast_from_line
+from lowtide.market.record import epoch_of, forecasts_named
 from lowtide.market.replay import Replayed, replay
 from lowtide.store import auctions, log, seeds
 from lowtide.store import book as stored_book
+from lowtide.store import forecasts as stored_forecasts
 from lowtide.store.tables import AuctionRow, LogLine
-from lowtide.values.canonical import canonical
-from lowtide.values.errors import NotFound
+from lowtide.values.canonical import canonical, sha256
+from lowtide.values.errors import NotFound, SetupError
 from lowtide.values.instants import HOUR_US
 
 _PAGE = 500
@@ -38,27 +41,45 @@ async def review(market: Market, auction_id: str) -> Reviewed:
     record = next((line for line in lines if line.type == "auction"), None)
     if row is None or record is None:
         raise NotFound(f"No auction {auction_id}.")
-    version: int = orjson.loads(record.line)["book"]["version"]
-    book = await market.keeper.at(version)
-    return Reviewed(row, record, book, replay(record.line, book, await market.seeds.at(row.as_of)))
+    stored = orjson.loads(record.line)
+    book = await market.keeper.at(stored["book"]["version"])
+    seed, forecasts = await market.seeds.at(row.as_of), await _forecasts(market, stored["inputs"])
+    return Reviewed(row, record, book, replay(record.line, book, seed, forecasts))
+
+
+async def _forecasts(market: Market, inputs: dict[str, Any]) -> dict[str, Forecast]:
+    """The forecasts that a record's inputs name. Raises SetupError where one is missing or was changed."""
+    named = forecasts_named(inputs)
+    async with market.database.read() as conn:
+        lines = await stored_forecasts.lines(conn, named)
+    for digest in named:
+        if digest not in lines or sha256(lines[digest]).hex() != digest:
+            raise SetupError(f"Forecast {digest} is not stored as it was: a line of forecasts was changed.")
+    return {digest: forecast_from_line(line) for digest, line in lines.items()}
 
 
 async def export(market: Market) -> AsyncIterator[bytes]:
-    """The log as JSONL: each book line before its first use, the log's lines in leaf order, the finished hours' seeds.
+    """The log as JSONL: each book line and forecast before its first use, the log's lines in leaf order, the finished
+    hours' seeds.
 
     Lines that the sealer has not numbered yet (a second's worth) are left for the next export.
     """
-    told_version, after = 0, -1
+    told_version, after, told = 0, -1, set[str]()
     async with market.database.read() as conn:
         while True:
             page = await log.stream(conn, after, _PAGE)
             for line in page:
                 if line.type == "auction":
-                    version = orjson.loads(line.line)["book"]["version"]
+                    record = orjson.loads(line.line)
+                    version = record["book"]["version"]
                     if version > told_version:
                         async for text in _book_lines(conn, told_version, version):
                             yield text
                         told_version = version
+                    fresh = set(forecasts_named(record["inputs"])) - told
+                    async for text in _forecast_lines(conn, fresh):
+                        yield text
+                    told |= fresh
                 yield line.line + b"\n"
                 after = line.leaf_index if line.leaf_index is not None else after
             if len(page) < _PAGE:
@@ -76,6 +97,11 @@ async def export(market: Market) -> AsyncIterator[bytes]:
                 )
                 + b"\n"
             )
+
+
+async def _forecast_lines(conn: AsyncConnection, digests: Collection[str]) -> AsyncIterator[bytes]:
+    for digest, line in sorted((await stored_forecasts.lines(conn, digests)).items()):
+        yield canonical({"type": "forecast", "digest": digest, "line": line.decode()}) + b"\n"
 
 
 async def _book_lines(conn: AsyncConnection, after: int, upto: int) -> AsyncIterator[bytes]:

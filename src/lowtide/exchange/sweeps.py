@@ -12,6 +12,7 @@ from lowtide.exchange.compact import compact
 from lowtide.exchange.dispatch import Dispatcher
 from lowtide.exchange.expire import expire_due
 from lowtide.exchange.feed_runs import FeedRuns
+from lowtide.exchange.forecast_making import ForecastMaker
 from lowtide.exchange.hindsight import look_back
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import deliver_due
@@ -38,6 +39,7 @@ class Sweeps:
         self._market, self._dispatcher, self._refresh = market, dispatcher, refresh
         self.feed_runs = FeedRuns(market)
         self.batches = Batches(market, dispatcher)
+        self.forecast_maker = ForecastMaker(market)
         self._reviewed, self._watch_anew = Book(0, []), False
         self._queue_reviewed = time.monotonic()
         dispatcher.wake_when_freed(logged("freed", self.freed))
@@ -59,6 +61,7 @@ class Sweeps:
             "forget": (self.forget, 3_600.0),
             "compact": (self.compact, 3_600.0),
             "hindsight": (self.hindsight, 30.0),
+            "forecasts": (self.forecasts, 10.0),
             "extend": (self._market.keeper.extend, 86_400.0),
         }
         if self._market.database.dialect != "sqlite":
@@ -128,6 +131,10 @@ class Sweeps:
     async def hindsight(self) -> None:
         """Look back on held tasks whose window is over."""
         await look_back(self._market)
+
+    async def forecasts(self) -> None:
+        """Make this slot's forecasts, on every node."""
+        await self.forecast_maker.refresh()
 
     async def forget(self) -> None:
         """Forget idempotency keys after two days."""

@@ -6,6 +6,8 @@ import numpy as np
 
 from lowtide.market.book import Book
 from lowtide.market.deferral.batch_lane import BatchBid, batch_bid
+from lowtide.market.deferral.by_forecast import wait_for_forecast
+from lowtide.market.deferral.continuation import ForecastUse
 from lowtide.market.deferral.known import Deferral, wait_for_known_price
 from lowtide.market.eligibility import PASSING, LossReason, Reasons, for_good, passes, progress
 from lowtide.market.rules import RULES
@@ -29,8 +31,8 @@ class Decision(NamedTuple):
 
     `top`: the best bids still in, by rank (failover runs down this list). `reasons`: one int8 a row, 0 for the winner,
     and for all that are still in where the task is held. `code` is what decided a queued or unfilled task, `nearest`
-    the row that came closest; `batch` says how a batch that won is rescued. Money in nano-USD, `price_nano` what the winner
-    is paid for the expected usage.
+    the row that came closest; `batch` says how a batch that won is rescued, `forecasts` which were weighed. Money in
+    nano-USD, `price_nano` what the winner is paid for the expected usage.
     """
 
     outcome: str
@@ -45,27 +47,35 @@ class Decision(NamedTuple):
     nearest: int | None
     spot: Spot
     batch: BatchBid | None = None
+    forecasts: tuple[ForecastUse, ...] = ()
 
 
 def decide(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes) -> Decision:
-    """Award the task to the best bid, hold it for a better price that is sure to come, queue it, or say nobody can.
+    """Award the task to the best bid, hold it for a better price to come, queue it, or say nobody can.
 
     Pure: the same arguments give the same decision on any machine. `as_of` in µs UTC.
     """
     spot = clear(task, book, inputs, as_of, auction_key)
-    deferral = None
-    if task.constraints.complete_by is not None:
-        deferral = wait_for_known_price(task, book, inputs, as_of, auction_key, spot)
-        batch = batch_bid(task, book, inputs, as_of, auction_key, spot) if inputs.batches else None
-        if batch is not None and batch.value_nano > _otherwise(spot, deferral):
-            return _award_batch(inputs, spot, batch)
-    if deferral is not None:
-        return Decision(
+    if task.constraints.complete_by is None:
+        return _at_once(task, book, inputs, spot)
+    weighed: tuple[ForecastUse, ...] = ()
+    deferral = wait_for_known_price(task, book, inputs, as_of, auction_key, spot)
+    if deferral is None:
+        deferral, weighed = wait_for_forecast(task, book, inputs, as_of, auction_key, spot)
+    batch = batch_bid(task, book, inputs, as_of, auction_key, spot) if inputs.batches else None
+    if batch is not None and batch.value_nano > _otherwise(spot, deferral):
+        decision = _award_batch(inputs, spot, batch)
+    elif deferral is not None:
+        decision = Decision(
             HELD, None, None, inputs.rule, False, spot.top, spot.reason, deferral, None, None, spot
         )
-    if spot.top:
-        return _award(task, book, inputs, spot)
-    return _nobody(task, book, inputs, spot)
+    else:
+        decision = _at_once(task, book, inputs, spot)
+    return decision._replace(forecasts=weighed) if weighed else decision
+
+
+def _at_once(task: Task, book: Book, inputs: Inputs, spot: Spot) -> Decision:
+    return _award(task, book, inputs, spot) if spot.top else _nobody(task, book, inputs, spot)
 
 
 def _award(task: Task, book: Book, inputs: Inputs, spot: Spot) -> Decision:

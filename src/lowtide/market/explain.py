@@ -203,11 +203,14 @@ def _could_not_wait(
 def held_because(book: Book, plan: Deferral) -> str:
     """Why a task waits, until when, and when it starts at the latest."""
     offer = _name(book.rows[plan.row].offer)
-    now = (
-        "Nobody can serve it now"
-        if plan.price_now_nano is None
-        else f"The best bid now is ${usd(plan.price_now_nano)}"
-    )
+    best = plan.price_now_nano
+    now = "Nobody can serve it now" if best is None else f"The best bid now is ${usd(best)}"
+    if plan.forecast is not None:
+        return (
+            f"{now}; to wait for {offer} is forecast ({plan.policy}) to cost ${usd(plan.expected_nano)}, so it waits while "
+            f"the best bid is above ${usd(plan.reservation_nano)}, and looks again at {_second(plan.release_at)}. It starts "
+            f"by {_second(plan.latest_start)} at the latest, to be done in time."
+        )
     spread = " (releases are spread over the slot's beginning)" if plan.release_at > plan.slot else ""
     return (
         f"{now}; {offer} is to cost ${usd(plan.expected_nano)} from {_second(plan.slot)}, so it waits until "

@@ -2,7 +2,9 @@
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,16 @@ import numpy as np
 from lowtide.market.auction import CORE, Decision
 from lowtide.market.batch_times import BatchTimes
 from lowtide.market.book import Book
+from lowtide.market.deferral.continuation import Forecast, ForecastUse
+from lowtide.market.deferral.known import Deferral
 from lowtide.market.eligibility import LossReason
 from lowtide.market.live import live_from_values, live_values
 from lowtide.market.spot import Inputs
 from lowtide.market.task import Task, task_values
 from lowtide.values.canonical import canonical
 from lowtide.values.instants import HOUR_US
+
+_NONE: Mapping[str, Forecast] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ def record_line(ids: AuctionIds, task: Task, book: Book, inputs: Inputs, decisio
         "rule": decision.rule,
         "settlement": "fixed",
         "task": task_values(task),
-        "inputs": inputs_values(inputs),
+        "inputs": inputs_values(replace(inputs, forecasts=decision.forecasts)),
         "outcome": decision.outcome,
         "winner": None if decision.winner is None else book.rows[decision.winner.row].offer.id,
         "price": decision.price_nano,
@@ -63,20 +69,23 @@ def record_line(ids: AuctionIds, task: Task, book: Book, inputs: Inputs, decisio
         "top": [[bid.row, bid.score_nano, bid.bid_nano] for bid in decision.top],
         "reasons": {LossReason(code).code: int(counts[code]) for code in np.flatnonzero(counts).tolist()},
         "reasons_digest": hashlib.sha256(decision.reasons.tobytes()).hexdigest(),
-        "deferral": None
-        if deferral is None
-        else {
-            "policy": deferral.policy,
-            "slot": deferral.slot,
-            "row": deferral.row,
-            "price_now": deferral.price_now_nano,
-            "expected": deferral.expected_nano,
-            "reservation": deferral.reservation_nano,
-            "release_at": deferral.release_at,
-            "latest_start": deferral.latest_start,
-        },
+        "deferral": None if deferral is None else _deferral_values(deferral),
     }
     return canonical(record)
+
+
+def _deferral_values(deferral: Deferral) -> dict[str, Any]:
+    values = {
+        "policy": deferral.policy,
+        "slot": deferral.slot,
+        "row": deferral.row,
+        "price_now": deferral.price_now_nano,
+        "expected": deferral.expected_nano,
+        "reservation": deferral.reservation_nano,
+        "release_at": deferral.release_at,
+        "latest_start": deferral.latest_start,
+    }
+    return values if deferral.forecast is None else values | {"forecast": deferral.forecast}
 
 
 def inputs_values(inputs: Inputs) -> dict[str, Any]:
@@ -92,11 +101,18 @@ def inputs_values(inputs: Inputs) -> dict[str, Any]:
         values["closed_lanes"] = list(inputs.closed_lanes)
     if inputs.batches:
         values["batches"] = [[one.provider, list(one.quantiles_ms)] for one in inputs.batches]
+    if inputs.forecasts:
+        values["forecasts"] = [[use.row, use.forecast.digest()] for use in inputs.forecasts]
     return values
 
 
-def inputs_from_values(values: dict[str, Any]) -> Inputs:
-    """The inputs of a record's JSON form."""
+def forecasts_named(values: dict[str, Any]) -> list[str]:
+    """The digests of the forecasts that inputs in JSON form name."""
+    return [digest for _, digest in values.get("forecasts", ())]
+
+
+def inputs_from_values(values: dict[str, Any], forecasts: Mapping[str, Forecast] = _NONE) -> Inputs:
+    """The inputs of a record's JSON form, with the forecasts that it names by their digests; others raise KeyError."""
     return Inputs(
         values["rule"],
         tuple(values["refused"]),
@@ -105,4 +121,5 @@ def inputs_from_values(values: dict[str, Any]) -> Inputs:
         values.get("closes_at"),
         tuple(values.get("closed_lanes", ())),
         tuple(BatchTimes(provider, tuple(times)) for provider, times in values.get("batches", ())),
+        tuple(ForecastUse(row, forecasts[digest]) for row, digest in values.get("forecasts", ())),
     )

@@ -8,6 +8,7 @@ from lowtide.market.batch_times import BatchTimes
 from lowtide.market.bid import Bids, bids
 from lowtide.market.book import Book
 from lowtide.market.columns import Ints, PriceColumns
+from lowtide.market.deferral.continuation import ForecastUse
 from lowtide.market.eligibility import LossReason, Reasons, reasons
 from lowtide.market.live import LiveBid, with_bids
 from lowtide.market.scoring import reserve, scores
@@ -23,7 +24,8 @@ class Inputs:
     `rule` is how winners that settle through us are paid; `refused` are rows whose reservation failed;
     `reference_cost_nano` is the task type's trailing median price, 0 until 20 are known. `live` is what bidders answered,
     `closes_at` (µs) the instant from which on an answer is too late. Offers on `closed_lanes` cannot be called,
-    except that a batch lane takes part beside them where `batches` says how long its provider's take.
+    except that a batch lane takes part beside them where `batches` says how long its provider's take. `forecasts`
+    are of offers' prices, for tasks that may wait; a record keeps those that were weighed.
     """
 
     rule: str = "posted"
@@ -33,6 +35,7 @@ class Inputs:
     closes_at: int | None = None
     closed_lanes: tuple[str, ...] = ()
     batches: tuple[BatchTimes, ...] = ()
+    forecasts: tuple[ForecastUse, ...] = ()
 
 
 class RankedBid(NamedTuple):

@@ -150,6 +150,20 @@ async def sources_with_old_bars(conn: AsyncConnection, step: int, before: int) -
     return [(row.offer_id, row.source) for row in await conn.execute(query)]
 
 
+async def changing(conn: AsyncConnection, since: int, until: int, limit: int) -> list[tuple[str, str]]:
+    """Offers and sources whose price may have changed in [since, until), those with the most changes first.
+
+    A bar stands for a change, and so does a quote that follows another; whether prices differ is not looked at.
+    """
+    columns = ("offer_id", "source")
+    quoted = select(_QUOTES.c.offer_id, _QUOTES.c.source).where(_begins >= since, _begins < until)
+    barred = select(_BARS.c.offer_id, _BARS.c.source).where(_BARS.c.start >= since, _BARS.c.start < until)
+    seen = quoted.union_all(barred).subquery()
+    by = [seen.c[name] for name in columns]
+    query = select(*by).group_by(*by).having(func.count() > 1).order_by(func.count().desc(), *by).limit(limit)
+    return [(row.offer_id, row.source) for row in await conn.execute(query)]
+
+
 async def bars_between(
     conn: AsyncConnection, offer_id: str, source: str, since: int, until: int, limit: int | None = None
 ) -> list[KeptBar]:

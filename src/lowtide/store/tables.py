@@ -370,6 +370,19 @@ class BatchItem(SQLModel, table=True):
     created_at: int = _big()
 
 
+class ForecastRow(SQLModel, table=True):
+    """A forecast that a written decision rests on: stored once, under its digest, which is the SHA-256 of `line`.
+
+    `line` is its canonical JSON: integer continuation values by slots left; `pool` the offer whose price it is of.
+    """
+
+    __tablename__: ClassVar[Any] = "forecasts"
+    digest: str = Field(primary_key=True)
+    pool: str
+    made_at: int = _big()
+    line: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
 class HindsightRow(SQLModel, table=True):
     """What waiting came to for a task that was held: paid, at once, and by an all-knowing scheduler (nano-USD).
 

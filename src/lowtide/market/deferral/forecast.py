@@ -1,48 +1,22 @@
-"""Forecasts of one pool's price as decisions use them: whole numbers, with a digest, made at an instant.
+"""Making forecasts of one pool's price from its history, and telling how they did.
 
 Floats end here: a price is at or under a continuation value iff it is at or under that value rounded down.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from lowtide.market.deferral.backtest import MIXTURE, experts_for, values_of
+from lowtide.market.deferral.continuation import Forecast
 from lowtide.market.deferral.policies.forecast_path import PathModel
 from lowtide.market.deferral.replay import clairvoyant, costs
 from lowtide.market.deferral.series import Floats, Series
 from lowtide.market.deferral.track import Track
-from lowtide.values.canonical import canonical, sha256
 
 _SCORED_DAYS = 28
 _MOST_NANO = 2**53 - 1
 QUANTILES = (0.1, 0.5, 0.9)
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What waiting is expected to cost a task of this slack, by slots left; stored once, under its digest.
-
-    `values_nano[r − 1]` is the reservation price with r slots left, in the series' unit (nano-USD per million tokens);
-    no values at all: run at once. Instants and `slot_us` in µs.
-    """
-
-    pool: str
-    policy: str
-    made_at: int
-    slot_us: int
-    slack_slots: int
-    values_nano: tuple[int, ...]
-
-    def reservation_nano(self, slots_left: int) -> int | None:
-        """The price at or under which waiting ends; None: run at any. More slots left than known wait as if at the last."""
-        if slots_left < 1 or not self.values_nano:
-            return None
-        return self.values_nano[min(slots_left, len(self.values_nano)) - 1]
-
-    def digest(self) -> str:
-        """SHA-256 of its canonical JSON, in hex."""
-        return sha256(canonical(asdict(self))).hex()
 
 
 @dataclass(frozen=True, slots=True)

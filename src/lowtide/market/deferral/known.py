@@ -20,7 +20,7 @@ class Deferral:
     """A decision to wait. Instants in µs, money in nano-USD.
 
     `reservation_nano`: a bid of today's winner at or under it would end the wait. `price_now_nano` is None where
-    nobody can serve now.
+    nobody can serve now. `forecast`: the digest of the one that is relied on, None where prices are known.
     """
 
     policy: str
@@ -31,6 +31,7 @@ class Deferral:
     reservation_nano: int
     release_at: int
     latest_start: int
+    forecast: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def wait_for_known_price(
     if spot.top:
         if slot.value_nano <= spot.top[0].score_nano:
             return None
-        spot_then = clear(task, book, _later(inputs), slot.latest, auction_key)
+        spot_then = clear(task, book, later(inputs), slot.latest, auction_key)
         if not rescue_fits(task, book, inputs, slot.latest, spot_then):
             return None
     elif _only_full(task, book, inputs, as_of, auction_key, slot):
@@ -100,8 +101,8 @@ def slot_after_latest_start(
     for at in book.steps_between(max(latest, as_of), task.constraints.complete_by)[:_STEPS_TOLD]:
         # Asked without the deadline, which rules out what starts after the latest start.
         patient = replace(task, constraints=replace(task.constraints, complete_by=None))
-        then = clear(patient, book, _later(inputs), at, auction_key)
-        if then.top and then.top[0].score_nano - _waiting_cost(task, at - as_of) > spot.top[0].score_nano:
+        then = clear(patient, book, later(inputs), at, auction_key)
+        if then.top and then.top[0].score_nano - waiting_cost(task, at - as_of) > spot.top[0].score_nano:
             return TooLateSlot(at, then.top[0], latest)
     return None
 
@@ -116,23 +117,24 @@ def _best_slot(
     steps = book.steps_between(as_of, complete_by if latest_now is None else latest_now)
     best: _Slot | None = None
     for index, at in enumerate(steps):
-        then = clear(task, book, _later(inputs), at, auction_key)
+        then = clear(task, book, later(inputs), at, auction_key)
         latest = latest_start(task, book, then) if latest_now is None else latest_now
         if not then.top or latest is None or at > latest:
             continue
-        value = then.top[0].score_nano - _waiting_cost(task, at - as_of)
+        value = then.top[0].score_nano - waiting_cost(task, at - as_of)
         if best is None or value > best.value_nano:
             ends = min(steps[index + 1], latest) if index + 1 < len(steps) else latest
             best = _Slot(at, ends, then.top[0], value, latest)
     return best
 
 
-def _later(inputs: Inputs) -> Inputs:
+def later(inputs: Inputs) -> Inputs:
     """Places that are full now will have freed by then, and a live bid is for now: later the standing quotes hold."""
     return replace(inputs, refused=(), live=(), closes_at=None)
 
 
-def _waiting_cost(task: Task, wait_us: int) -> int:
+def waiting_cost(task: Task, wait_us: int) -> int:
+    """What so long a wait (µs) costs the requester, nano-USD, rounded up."""
     return -(-task.objective.per_second_nano * wait_us // SECOND_US)
 
 

@@ -1,0 +1,55 @@
+"""What the market answers about prices to come, as /docs shows it."""
+
+from pydantic import Field
+
+from lowtide.api.answers import Prices, Shown, Time, Usd, told
+
+
+class PriceQuantiles(Shown):
+    """What a slot is likely to cost, in USD of the reference call."""
+
+    at: Time = told("where the slot begins")
+    p10_usd: Usd
+    p50_usd: Usd
+    p90_usd: Usd
+
+
+class KnownPrice(Shown):
+    """A price that is posted ahead: exact."""
+
+    from_: Time = Field(alias="from", description="from when it is in force")
+    price_usd: Usd | None = told("of the reference call; null: no price is posted from then on")
+    prices: Prices | None
+
+
+class ForecastScore(Shown):
+    """How tasks of this slack would have done by these forecasts, over the last 28 days that are over."""
+
+    slack_hours: int
+    tasks: int = told("one task an hour")
+    captured: float | None = told("share of the clairvoyant's saving; null: nothing could be saved")
+    saved: float | None = told("share of the cost of running at once")
+
+
+class ReferenceCall(Shown):
+    """The call whose price stands for the offer's."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+class OfferForecast(Shown):
+    """What an offer is expected to cost."""
+
+    offer_id: str
+    as_of: Time
+    until: Time
+    reference_call: ReferenceCall
+    price_now_usd: Usd | None = told("of the reference call; null: it has no price now")
+    policy: str | None = told("by which tasks wait; null: they wait for posted prices of this offer alone")
+    made_at: Time | None = told("when this node made the forecast; null: it has none")
+    slot_s: int
+    quantiles: list[PriceQuantiles]
+    known: list[KnownPrice] = told("steps that are posted ahead; they come before any forecast")
+    score: list[ForecastScore]
+    note: str | None = told("why there is no forecast; null where there is one")
