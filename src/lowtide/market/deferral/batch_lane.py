@@ -54,7 +54,7 @@ def batch_bid(
     ]
     best = max(found, key=lambda one: one.value_nano, default=None)
     if best is None or not rescue_fits(
-        task, book, inputs, latest, clear(task, book, inputs, latest, auction_key)
+        task, book, inputs, latest, spot, clear(task, book, inputs, latest, auction_key)
     ):
         return None
     return best
