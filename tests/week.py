@@ -154,7 +154,8 @@ class Week:
         for number in range(1, ATTEMPTS + 1):
             bid = ladder[step % len(ladder)]
             began, left = at, deadline - clock
-            limit = max(SECOND // 10, min(LIMIT_US, call_limit(ladder, bid, left)))
+            failed = {ladder[place % len(ladder)].offer.provider for place in range(step)}
+            limit = max(SECOND // 10, min(LIMIT_US, call_limit(ladder, bid, left, failed)))
             takes = round(1_000 * bid.p99_ms * self._dice.choice([1.0, 0.9, self._dice.random()]))
             fault = self._down(bid.offer.provider, at, at + min(takes, limit))
             if fault is not None:

@@ -80,7 +80,10 @@ def draw(seed: int) -> World:
     for feed in feeds:
         for arrival, wanted in tasks:
             period = max(10 * MINUTE, ((wanted.constraints.complete_by or 0) - arrival) // 6)
-            ends = min(wanted.constraints.complete_by or 0, lapses.get(feed, 2**62) - 2 * period)
+            # A clock that is set back makes it later than the deadline before it is over.
+            ends = min(
+                (wanted.constraints.complete_by or 0) + 20 * MINUTE, lapses.get(feed, 2**62) - 2 * period
+            )
             changes += [(at, "renewed", feed, at + 2 * period) for at in range(arrival - 1, ends, period)]
     return World(seed, tasks, _versions(rows, changes), faults, lapses)
 

@@ -235,7 +235,8 @@ def _timeout_s(market: Market, job: Job) -> float:
     left = job.time_left_s(job.attempt.started_at)
     if left is None:
         return market.rules.attempt_timeout_s
-    limit = call_limit(job.ladder, job.attempt.candidate, int(left * 1_000_000)) / 1_000_000
+    failed = {job.ladder[place % len(job.ladder)].offer.provider for place in range(job.step)}
+    limit = call_limit(job.ladder, job.attempt.candidate, int(left * 1_000_000), failed) / 1_000_000
     return max(0.1, min(market.rules.attempt_timeout_s, limit))
 
 

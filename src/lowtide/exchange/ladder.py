@@ -13,19 +13,21 @@ MARGIN_US = SECOND_US // 2
 """What it takes to write a failure and start the next call."""
 
 
-def call_limit(ladder: Sequence[Candidate], called: Candidate, left: int) -> int:
+def call_limit(
+    ladder: Sequence[Candidate], called: Candidate, left: int, failed: Collection[str] = ()
+) -> int:
     """How long the call may take where so much time is left: what the quickest elsewhere needs stays over.
 
     The guard stays over too, for a restart, but for that no call is cut below its own p99. All of the time where it
-    is too short for two, unless the other would not even need half of it.
+    is too short for two, unless another that has not `failed` (providers) would need less than half of it.
     """
-    own, needed = _p99(called), _quickest_elsewhere(ladder, called.offer.provider)
+    own, needed = _p99(called), _quickest_elsewhere(ladder, {called.offer.provider})
     if needed is None:
         needed = own
-    spare = left - needed - MARGIN_US
-    if spare >= own:
+    if left - needed - MARGIN_US >= own:
         return max(own, left - needed - GUARD_US)
-    return spare if left > 2 * needed + MARGIN_US else left
+    fresh = _quickest_elsewhere(ladder, {called.offer.provider, *failed})
+    return left if fresh is None or left <= 2 * fresh + MARGIN_US else left - fresh - MARGIN_US
 
 
 def next_step(
@@ -53,8 +55,8 @@ def next_step(
     )
 
 
-def _quickest_elsewhere(ladder: Sequence[Candidate], provider: str) -> int | None:
-    return min((_p99(bid) for bid in ladder if bid.offer.provider != provider), default=None)
+def _quickest_elsewhere(ladder: Sequence[Candidate], providers: Collection[str]) -> int | None:
+    return min((_p99(bid) for bid in ladder if bid.offer.provider not in providers), default=None)
 
 
 def _p99(bid: Candidate) -> int:

@@ -51,3 +51,8 @@ def test_what_is_hopeless_or_too_slow_is_not_called():
     assert next_step(bids, 0, 10 * SECOND, [0, 0, 0]) == 2
     assert next_step(bids, 0, 10 * SECOND, [0, 0, SECOND], hopeless={2}) == 3
     assert next_step(bids, 0, 4 * SECOND, [0, 0, 0]) is None
+
+
+def test_a_call_is_not_cut_short_for_a_provider_that_has_failed_already():
+    bids = ladder(("p", 60), ("q", 110))
+    assert call_limit(bids, bids[1], 137 * SECOND, {"p"}) == 137 * SECOND
