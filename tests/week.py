@@ -48,7 +48,7 @@ class Week:
 
     def shown(self, at: int) -> int:
         """What the market's clock shows."""
-        return at + sum(by for step, by in self.world.faults.steps if step <= at)
+        return self.world.faults.shown(at)
 
     def truth(self, at: int, shown: int) -> int:
         """The first instant from `at` on at which the clock shows that much."""

@@ -40,6 +40,10 @@ class Faults:
     gone: list[tuple[str, int]] = field(default_factory=list)
     """Providers that withdraw, or whose feed is lost, and when their offers are out."""
 
+    def shown(self, at: int) -> int:
+        """What the market's clock shows at an instant."""
+        return at + sum(by for step, by in self.steps if step <= at)
+
 
 @dataclass
 class World:
@@ -84,8 +88,8 @@ def draw(seed: int) -> World:
             ends = min(
                 (wanted.constraints.complete_by or 0) + 20 * MINUTE, lapses.get(feed, 2**62) - 2 * period
             )
-            changes += [(at, "renewed", feed, at + 2 * period) for at in range(arrival - 1, ends, period)]
-    return World(seed, tasks, _versions(rows, changes), faults, lapses)
+            changes += [(at, "renewed", feed, 2 * period) for at in range(arrival - 1, ends, period)]
+    return World(seed, tasks, _versions(rows, changes, faults), faults, lapses)
 
 
 def _when(dice: Random) -> int:
@@ -196,7 +200,10 @@ def _circuits(dice: Random, faults: Faults) -> list[tuple[int, str, str, int]]:
     return found
 
 
-def _versions(rows: list[Row], changes: list[tuple[int, str, str, int]]) -> list[tuple[int, Book]]:
+def _versions(
+    rows: list[Row], changes: list[tuple[int, str, str, int]], faults: Faults
+) -> list[tuple[int, Book]]:
+    """The book after each change; quotes begin when the market's clock shows that they came."""
     now = book(*rows)
     found, sequence = [(0, now)], 10_000
     for at, kind, name, value in sorted(changes):
@@ -210,10 +217,12 @@ def _versions(rows: list[Row], changes: list[tuple[int, str, str, int]]) -> list
             elif kind in ("open", "closed"):
                 touched[number] = replace(row, conditions=replace(row.conditions, circuit=kind))
             elif kind == "jump":
-                touched[number] = replace(row, quotes=(quote(value, at, sequence=sequence),))
+                touched[number] = replace(row, quotes=(quote(value, faults.shown(at), sequence=sequence),))
             elif row.offer.lane != "batch":
                 price = row.quotes[-1].prices.per_request
-                touched[number] = replace(row, quotes=(quote(price, at, value, sequence=sequence),))
+                begin = faults.shown(at)
+                renewed = quote(price, begin, begin + value, sequence=sequence)
+                touched[number] = replace(row, quotes=(renewed,))
         if touched:
             now = now.with_rows(now.version + 1, touched)
             found.append((at, now))

@@ -74,13 +74,12 @@ def backtest(
     Example: lowtide backtest --prices prices.csv.gz --slack 2h,24h --policy all
     Example: lowtide backtest --from-log --since -7d --slack as-posted,24h
     """
-    # The matrices are small: threads over them cost more than they bring. Before NumPy is imported.
+    # The matrices are small: threads only cost time. Before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from lowtide.market.deferral.backtest import NAMES
 
     files, names = _sorted_out(prices or [], policy or [], more or [], NAMES, from_log)
-    if plot is not None:
-        _check_plot(plot)
+    _check_plot(plot)
     _check_zone(zone)
     slot_us = None if slot is None else _whole_slot(slot)
     if from_log:
@@ -94,10 +93,8 @@ def backtest(
     slack = slack or _USUAL_SLACKS
     traces = [read_trace(path, slot_us) for path in files]
     asked = [(text.strip(), duration_s(text)) for text in slack.split(",") if text.strip()]
-    jobs = [
-        (trace, _slots(trace, asked), round(duration_s(posted) * SECOND_US) // trace.slot_us)
-        for trace in traces
-    ]
+    ahead_us = round(duration_s(posted) * SECOND_US)
+    jobs = [(trace, _slots(trace, asked), ahead_us // trace.slot_us) for trace in traces]
     for trace in traces:
         if trace.mended or not as_json:
             typer.echo(told(trace), err=True)
@@ -276,9 +273,11 @@ def _check_zone(zone: str) -> None:
         raise typer.BadParameter(f"{zone!r} is no time zone. Write such as Europe/Brussels.") from None
 
 
-def _check_plot(path: Path) -> None:
+def _check_plot(path: Path | None) -> None:
     from importlib.util import find_spec
 
+    if path is None:
+        return
     if path.suffix not in (".svg", ".png"):
         raise typer.BadParameter(f"--plot {path} is neither .svg nor .png.")
     if path.suffix == ".png" and find_spec("matplotlib") is None:
