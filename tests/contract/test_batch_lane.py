@@ -8,8 +8,9 @@ from sqlalchemy import update
 
 from lowtide.exchange.batches import DUTY, LEASE_US
 from lowtide.simulate.batches import BatchPlan
-from lowtide.store import batches, duties, rows
+from lowtide.store import batches, duties, providers, rows
 from lowtide.store.tables import BatchItem
+from lowtide.wire.openai_batch import OpenAIBatches
 from tests.contract.served import Served
 
 DAY_S = 24 * 3_600
@@ -60,12 +61,24 @@ async def test_what_can_wait_a_day_is_done_in_one_batch_at_its_price(service: Se
     assert await waiting(service) == 0
 
 
+async def test_calls_that_do_not_fit_into_one_batch_go_into_the_next(service: Served, monkeypatch):
+    await stocked(service)
+    monkeypatch.setattr(OpenAIBatches, "most_bytes", 1_300)
+    monkeypatch.setattr(OpenAIBatches, "most_calls", 3)
+    tasks = [await service.post(constraints={"complete_within_s": DAY_S}) for _ in range(5)]
+    await step(service, 8)
+    assert {(await service.task(task["id"]))["state"] for task in tasks} == {"succeeded"}
+    assert sorted(len(batch.lines) for batch in service.upstreams.batches.of("sim")) == [1, 2, 2]
+
+
 async def test_the_auction_says_how_sure_the_batch_is_and_replays(service: Served):
     await stocked(service)
     task = await service.post(constraints={"complete_within_s": DAY_S})
     auction = (await service.client.get(f"/v1/auctions/{task['auction_id']}")).json()
     assert "in a batch: it is back in time with a probability of 9" in auction["explanation"]
     assert auction["replay"]["identical"]
+    assert [(bid["rank"], bid["lane"]) for bid in auction["bids"]] == [(1, "batch"), (2, "standard")]
+    assert task["created_at"] < task["award"]["rescue_at"] < task["constraints"]["complete_by"]
 
 
 async def test_without_a_deadline_or_with_too_little_time_no_batch_wins(service: Served):
@@ -168,7 +181,8 @@ async def test_a_batch_that_was_being_handed_in_when_a_node_died_is_found_again_
         provider = await _provider(service)
         wire = market.batch_wire_of(provider)
         assert wire is not None
-        await wire.submit(sweep._seller(batch, provider), batch.id, await sweep._calls(items, provider))
+        calls, _ = await sweep._calls(items, provider, wire.most_bytes)
+        await wire.submit(sweep._seller(batch, provider), batch.id, calls)
     await market.database.writer.write(lambda conn: batches.change(conn, batch.id, "new", state="sending"))
     await step(service)
     assert (await service.task(task["id"]))["state"] == "succeeded"
@@ -176,8 +190,6 @@ async def test_a_batch_that_was_being_handed_in_when_a_node_died_is_found_again_
 
 
 async def _provider(service: Served) -> Any:
-    from lowtide.store import providers
-
     async with service.running.market.database.read() as conn:
         return await providers.provider_by_name(conn, "sim")
 

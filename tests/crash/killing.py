@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from lowtide.simulate.batches import BatchPlan
 from lowtide.simulate.faults import Fault
 from lowtide.simulate.server import serving
 from lowtide.simulate.upstream import Upstreams
@@ -84,17 +85,18 @@ class Node:
 
 
 def body_of(number: int) -> dict[str, Any]:
-    """Every other task may wait for the next cheap hour (here: two seconds)."""
+    """Every other task may wait for the next cheap hour (here: two seconds), every sixth for a batch."""
     body: dict[str, Any] = {
         "input": {"messages": [{"role": "user", "content": f"Task {number}"}], "max_output_tokens": 50}
     }
-    return body | ({"constraints": {"complete_within_s": 600}} if number % 2 else {})
+    waits_s = 86_400 if number % 6 == 5 else 600
+    return body | ({"constraints": {"complete_within_s": waits_s}} if number % 2 else {})
 
 
 async def list_offer(node: Node, upstream_url: str, lasting_s: int) -> None:
-    """One offer with few places, whose price rises and falls every STEP_S seconds."""
+    """One offer with few places, whose price rises and falls every STEP_S seconds; and a batch lane, cheaper still."""
     async with node.client() as client:
-        provider = {"name": "sim", "base_url": f"{upstream_url}/sim/v1"}
+        provider = {"name": "sim", "base_url": f"{upstream_url}/sim/v1", "batch_wire": "openai"}
         provider_id = (await client.post("/v1/providers", json=provider)).json()["id"]
         offer = {
             "provider_id": provider_id,
@@ -103,6 +105,10 @@ async def list_offer(node: Node, upstream_url: str, lasting_s: int) -> None:
             "latency": {"p50_ms": 200, "p95_ms": 400, "tokens_per_second": 1_000},
         }
         offer_id = (await client.post("/v1/offers", json=offer)).json()["id"]
+        lane = {"provider_id": provider_id, "model": "m", "lane": "batch"}
+        batch_id = (await client.post("/v1/offers", json=lane)).json()["id"]
+        cheap = {"prices": {"input_per_mtok": "0.1", "output_per_mtok": "0.1"}}
+        assert (await client.post(f"/v1/offers/{batch_id}/quotes", json=cheap)).status_code == 201
         now, curve = datetime.now(UTC), []
         for step in range(lasting_s // STEP_S):
             price = "10" if step % 2 == 0 else "1"
@@ -179,6 +185,7 @@ async def killed_market(
     ids: defaultdict[int, dict[int, str]] = defaultdict(dict)
     upstreams = Upstreams(output_tokens=lambda _body: 30)
     upstreams.fail("sim", Fault("slow_first_token", delay_s=0.2))
+    upstreams.batches.plans["sim"] = BatchPlan(takes_s=0.5)
     async with serving(upstreams) as upstream_url:
         try:
             await node.start()
@@ -236,6 +243,11 @@ async def check_survival(folder: Path, seed: int, kills: int, count: int) -> Non
     assert settled == [(len(paid),)]
     seen = upstreams.seen("sim")
     assert len(set(seen.keys)) == len(seen.keys), "one attempt was sent twice"
+    batched = [name for batch in upstreams.batches.of("sim") for name, _ in batch.lines]
+    assert len(set(batched)) == len(batched), "one attempt was handed in twice"
+    if count > 5:
+        assert batched, "no task went into a batch: the test shows nothing"
+    assert rows(folder, "select count(*) from batch_items") == [(0,)]
 
 
 def check_ledger(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import uvicorn
 from fastapi import FastAPI
@@ -20,6 +21,8 @@ def main(database: str, port: str, operator_key: str) -> None:
             "LOWTIDE_ALLOW_PRIVATE_URLS": "true",
         }
     )
+
+    settings = replace(settings, rules=replace(settings.rules, pool_s=0.2, batch_poll_s=0.1))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -18,4 +18,4 @@ def test_12_no_deadline_is_missed_by_holding_in_ten_thousand_weeks_of_faults():
         missed += found
     print(f"{RUNS:,} weeks: {dict(sorted(counts.items()))}")
     assert not missed
-    assert counts["held"] > RUNS
+    assert counts["held"] > RUNS // 2

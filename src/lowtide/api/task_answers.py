@@ -62,6 +62,9 @@ class Award(Shown):
     bid_usd: Usd = told("expected cost at the winner's prices")
     price_usd: Usd = told("what the rule makes of it; under `posted` the bid")
     rule: str
+    rescue_at: Time | None = given(
+        "of a batch: when the task is done on another lane, if it is not back by then"
+    )
 
 
 class Nearest(Shown):

@@ -93,6 +93,7 @@ def _award(text: str | None) -> dict[str, Any] | None:
         "bid_usd": money(award["bid"]),
         "price_usd": money(award["price"]),
         "rule": award["rule"],
+        **({"rescue_at": when(award["rescue_at"])} if "rescue_at" in award else {}),
     }
 
 

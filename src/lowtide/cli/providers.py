@@ -48,6 +48,12 @@ def add(
         ),
     ] = None,
     discount: Annotated[float, typer.Option(help="Negotiated discount, a fraction such as 0.15.")] = 0.0,
+    batch_wire: Annotated[
+        str | None,
+        typer.Option(
+            help="The batch API that it has: openai or anthropic. [default: none]", show_default=False
+        ),
+    ] = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: AsJson = False,
@@ -62,6 +68,7 @@ def add(
         "base_url": base_url,
         "credential_env": credential_env or [],
         "discount": discount,
+        "batch_wire": batch_wire,
     }
     made = Service(url, key).post("/v1/providers", body)
     if as_json:

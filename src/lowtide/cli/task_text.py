@@ -67,6 +67,8 @@ def _award(task: dict[str, Any], tried: OfferNames) -> str:
     """Who won; after a failover also which winner of which auction began."""
     award, attempts = task["award"], task["attempts"]
     last = f"{named(award)}, bid {money(award['bid_usd'])}, expected price {money(award['price_usd'])}"
+    if award.get("rescue_at") and task["state"] == "running":
+        last += f", in a batch; rescued at {when(award['rescue_at'])} if it is not back"
     if not attempts or all(one["offer_id"] == award["offer_id"] for one in attempts):
         return last
     first = attempts[0]

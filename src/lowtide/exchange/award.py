@@ -150,6 +150,11 @@ def holder(market: Market, candidate: Candidate) -> str:
     return BATCHES if candidate.offer.lane == BATCH else market.node
 
 
+def rescue_of(decision: Decision) -> int | None:
+    """When a batch that won is rescued, µs; None where none did."""
+    return None if decision.batch is None else decision.batch.rescue_at
+
+
 async def start_attempt(
     conn: AsyncConnection,
     market: Market,
@@ -202,8 +207,10 @@ async def start_attempt(
     return Started(attempt_id, number, candidate, now)
 
 
-def award_values(candidate: Candidate, rule: str, thin: bool = False) -> dict[str, Any]:
-    """The award as the task keeps it; money in nano-USD."""
+def award_values(
+    candidate: Candidate, rule: str, thin: bool = False, rescue_at: int | None = None
+) -> dict[str, Any]:
+    """The award as the task keeps it; money in nano-USD, when a batch is rescued in µs."""
     offer = candidate.offer
     values = {
         "offer_id": offer.id,
@@ -215,6 +222,8 @@ def award_values(candidate: Candidate, rule: str, thin: bool = False) -> dict[st
         "rule": rule,
         "thin": thin,
     }
+    if rescue_at is not None:
+        values["rescue_at"] = rescue_at
     return values if candidate.feed_id is None else values | {"feed": candidate.feed_id}
 
 

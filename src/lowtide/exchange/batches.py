@@ -29,6 +29,8 @@ NEW, SENDING, SENT, CANCELLING, ENDED = "new", "sending", "sent", "cancelling", 
 MOST_WAITING = 100_000
 MOST_POLL_S = 60.0
 CALL_S = 600.0
+_LINE_BYTES = 512
+"""What a line has besides the requester's body, at most."""
 _log = structlog.get_logger()
 
 
@@ -130,14 +132,21 @@ class Batches:
         ):
             return
         batch.state, batch.credential = SENDING, credential
-        calls = await self._calls(items, provider)
+        calls, too_many = await self._calls(items, provider, wire.most_bytes)
+        if too_many:
+            await market.database.writer.write(lambda conn: batches.put_back(conn, too_many))
         if not calls:
             await self._end(batch, "empty", "")
             return
         await self._sent(batch, await wire.submit(self._seller(batch, provider), batch.id, calls))
 
-    async def _calls(self, items: Sequence[BatchItem], provider: Provider) -> dict[str, Call]:
+    async def _calls(
+        self, items: Sequence[BatchItem], provider: Provider, most_bytes: int
+    ) -> tuple[dict[str, Call], list[str]]:
+        """The calls by attempt, as many as the wire takes in one batch, and the attempts that are left."""
         calls: dict[str, Call] = {}
+        left: list[str] = []
+        size = 0
         async with self._market.database.read() as conn:
             for item in items:
                 attempt = await attempts.get(conn, item.attempt_id)
@@ -145,10 +154,14 @@ class Batches:
                 payload = await tasks.payload(conn, item.task_id)
                 row = await tasks.get_task(conn, item.task_id)
                 if found is not None and payload is not None and row is not None:
+                    size += len(payload.input.encode()) + _LINE_BYTES
+                    if size > most_bytes and calls:
+                        left.append(item.attempt_id)
+                        continue
                     task = task_of(self._market, row)
                     body = orjson.loads(payload.input)
                     calls[item.attempt_id] = call_of(self._market, provider, found, task, body, CALL_S)
-        return calls
+        return calls, left
 
     async def _sent(self, batch: BatchRow, status: BatchStatus) -> None:
         now = self._market.now()

@@ -13,6 +13,7 @@ from lowtide.exchange.award import (
     candidates,
     dumped,
     holder,
+    rescue_of,
     start_attempt,
     write_auction,
 )
@@ -171,7 +172,7 @@ async def _write(
     }
     if state is TaskState.RUNNING:
         columns |= {
-            "award": dumped(award_values(ladder[0], decision.rule, decision.thin)),
+            "award": dumped(award_values(ladder[0], decision.rule, decision.thin, rescue_of(decision))),
             "attempts": 1,
             "lease_owner": holder(market, ladder[0]),
         }
@@ -208,8 +209,7 @@ async def _write(
     row = TaskRow(**columns)
     if state is not TaskState.RUNNING:
         return row, None
-    rescue_at = None if decision.batch is None else decision.batch.rescue_at
-    attempt = await start_attempt(conn, market, task.id, ids.id, 1, ladder[0], now, rescue_at)
+    attempt = await start_attempt(conn, market, task.id, ids.id, 1, ladder[0], now, rescue_of(decision))
     if decision.batch is not None:
         return row, None
     return row, Job(row, task, dict(order.input), ladder, attempt, order.max_attempts)

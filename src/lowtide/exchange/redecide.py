@@ -11,6 +11,7 @@ from lowtide.exchange.award import (
     candidates,
     dumped,
     holder,
+    rescue_of,
     start_attempt,
     write_auction,
 )
@@ -98,7 +99,7 @@ async def _release(
     more = await _authorize_more(conn, row, authorization(task, decision, ladder), now)
     await _write_auction(conn, ids, task, book, inputs, decision, asked)
     changes: dict[str, Any] = {
-        "award": dumped(award_values(winner, decision.rule, decision.thin)),
+        "award": dumped(award_values(winner, decision.rule, decision.thin, rescue_of(decision))),
         "auction_id": ids.id,
         "reason": None,
         "attempts": row.attempts + 1,
@@ -109,8 +110,9 @@ async def _release(
     }
     if row.hold:
         changes["hold"] = dumped({**orjson.loads(row.hold), "released_at": now})
-    rescue_at = None if decision.batch is None else decision.batch.rescue_at
-    attempt = await start_attempt(conn, market, row.id, ids.id, row.attempts + 1, winner, now, rescue_at)
+    attempt = await start_attempt(
+        conn, market, row.id, ids.id, row.attempts + 1, winner, now, rescue_of(decision)
+    )
     if row.state == TaskState.RUNNING:
         version = await tasks.touch(conn, row.id, row.state, row.version, **changes)
     else:

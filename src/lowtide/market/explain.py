@@ -67,6 +67,8 @@ def bid_views(
     spot, book = decision.spot, decision.spot.book
     live = {bid.row: bid for bid in inputs.live}
     ranked = best_rows(book, spot.reason, spot.score, auction_key, len(book))
+    if decision.batch is not None:
+        ranked = [decision.batch.ranked.row, *ranked]
     rank = {row: number + 1 for number, row in enumerate(ranked)}
     output = full(spot.bids.expected_output, len(book))
     p50 = answer_ms(book.columns.first_token_p50, output, book.columns.us_per_token)

@@ -1,6 +1,6 @@
 """Batches at sellers, and the attempts in them. An item goes when its attempt has ended, however it did."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -13,6 +13,7 @@ _BATCHES = rows.table_of(BatchRow)
 _ITEMS = rows.table_of(BatchItem)
 _ATTEMPTS = rows.table_of(Attempt)
 _PROVIDERS = rows.table_of(Provider)
+_A_STATEMENT = 500
 
 
 async def add_item(conn: AsyncConnection, item: Mapping[str, Any]) -> None:
@@ -37,11 +38,21 @@ async def due_for_rescue(conn: AsyncConnection, now_us: int, limit: int) -> list
 async def open_batch(conn: AsyncConnection, batch: Mapping[str, Any], attempt_ids: Sequence[str]) -> None:
     """Make a batch of items that wait."""
     await rows.insert(conn, BatchRow, [batch])
-    await conn.execute(
-        update(_ITEMS)
-        .where(_ITEMS.c.attempt_id.in_(attempt_ids), _ITEMS.c.batch_id.is_(None))
-        .values(batch_id=batch["id"])
-    )
+    for part in batched(attempt_ids):
+        waits = (_ITEMS.c.attempt_id.in_(part), _ITEMS.c.batch_id.is_(None))
+        await conn.execute(update(_ITEMS).where(*waits).values(batch_id=batch["id"]))
+
+
+async def put_back(conn: AsyncConnection, attempt_ids: Sequence[str]) -> None:
+    """Let items wait for another batch: they did not fit into theirs."""
+    for part in batched(attempt_ids):
+        await conn.execute(update(_ITEMS).where(_ITEMS.c.attempt_id.in_(part)).values(batch_id=None))
+
+
+def batched(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Ids in parts that one statement takes."""
+    for first in range(0, len(ids), _A_STATEMENT):
+        yield ids[first : first + _A_STATEMENT]
 
 
 async def in_state(conn: AsyncConnection, states: Collection[str]) -> list[BatchRow]:

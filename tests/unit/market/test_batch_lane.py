@@ -63,8 +63,13 @@ def test_it_is_rescued_at_the_latest_start_of_the_other_lanes():
 
 
 def test_a_batch_costs_what_its_rescue_may_cost_too():
-    assert decided(patient(3), lanes(batch=95)).winner.row == 0
-    assert decided(patient(3), lanes(batch=100)).winner.row == 1
+    assert decided(patient(5), lanes(batch=95)).batch.blended_nano == 98
+    assert decided(patient(5), lanes(batch=100)).winner.row == 1
+
+
+def test_a_batch_that_is_more_likely_late_than_not_is_not_begun():
+    assert decided(patient(4.2), lanes()).winner.row == 0
+    assert decided(patient(3.9), lanes()).winner.row == 1
 
 
 def test_waiting_has_its_price():

@@ -15,6 +15,8 @@ from lowtide.values.money import ceil_div
 BATCH = "batch"
 LEAST_US = 10 * MINUTE_US
 """With less time than this until the rescue no batch is begun: what is not back by then was in vain."""
+LEAST_DONE_PPM = 500_000
+"""A batch that is more likely late than not is not begun: a seller may bill what it did while it was being cancelled."""
 _PPM = 1_000_000
 _OTHERS = tuple(lane for lane in LANES if lane != BATCH)
 
@@ -52,7 +54,8 @@ def batch_bid(
         for bid in offered
         if (known := times.get(book.rows[bid.row].offer.provider)) is not None
     ]
-    best = max(found, key=lambda one: one.value_nano, default=None)
+    likely = [one for one in found if one.done_ppm >= LEAST_DONE_PPM]
+    best = max(likely, key=lambda one: one.value_nano, default=None)
     if best is None or not rescue_fits(
         task, book, inputs, latest, spot, clear(task, book, inputs, latest, auction_key)
     ):
