@@ -1,11 +1,15 @@
 """Batch lanes with real batch APIs of simulated sellers: won, pooled, fetched, rescued, cancelled, taken over."""
 
+import time
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from lowtide.exchange.batches import DUTY, LEASE_US
 from lowtide.simulate.batches import BatchPlan
-from lowtide.store import batches, providers
+from lowtide.store import batches, duties, providers, rows
+from lowtide.store.tables import BatchItem
 from lowtide.wire.openai_batch import OpenAIBatches
 from tests.contract.served import Served
 
@@ -117,6 +121,28 @@ async def test_a_batch_that_is_not_back_in_time_is_cancelled_and_its_tasks_are_r
     assert (ended["state"], ended["award"]["offer_id"]) == ("succeeded", offers["standard"])
     (upstream,) = service.upstreams.batches.of("sim")
     assert upstream.cancelled is not None
+
+
+async def test_a_rescue_waits_neither_for_the_seller_nor_for_the_node_that_followed_the_batch(
+    service: Served,
+):
+    offers = await stocked(service, takes_s=60.0)
+    market, sweeps = service.running.market, service.running.sweeps
+    await market.database.writer.write(
+        lambda conn: duties.take_or_renew(conn, DUTY, "a dead node", time.time_ns() // 1_000, LEASE_US)
+    )
+    task = await service.post(constraints={"complete_within_s": DAY_S})
+    assert task["award"]["offer_id"] == offers["batch"]
+    await sweeps.rescues()
+    assert (await service.task(task["id"]))["state"] == "running"
+    await market.database.writer.write(
+        lambda conn: conn.execute(update(rows.table_of(BatchItem)).values(rescue_at=market.now() - 1))
+    )
+    await sweeps.rescues()
+    ended = await service.final(task["id"])
+    assert (ended["state"], ended["award"]["offer_id"]) == ("succeeded", offers["standard"])
+    assert await waiting(service) == 0
+    assert await service.in_flight(offers["batch"]) == 0
 
 
 async def test_a_seller_that_takes_no_batch_now_costs_no_task(service: Served):

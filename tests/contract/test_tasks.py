@@ -155,7 +155,7 @@ async def test_a_task_that_may_wait_is_held_for_a_posted_price_step_and_released
     ]
     pushed = await service.client.post(f"/v1/offers/{offer}/quotes", json={"curve": curve})
     assert pushed.status_code == 201, pushed.text
-    task = await service.post(constraints={"complete_within_s": 20})
+    task = await service.post(constraints={"complete_within_s": 60})
     assert task["state"] == "held"
     assert task["hold"]["slot_from"] == step
     assert service.upstreams.seen("sim").calls == 0

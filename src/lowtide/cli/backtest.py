@@ -12,7 +12,10 @@ import orjson
 import typer
 
 from lowtide.cli.backtest_files import Trace, read_trace, read_workload, told
+from lowtide.cli.backtest_log import AS_POSTED, Wanted, rows_of_log, wanted
+from lowtide.cli.options import DEFAULT_URL, Key, Url
 from lowtide.cli.say import NOTHING, CommandFailed, span, table
+from lowtide.cli.service import Service
 from lowtide.cli.times import duration_s
 from lowtide.values.instants import DAY_US, SECOND_US
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     Advance = Callable[[int], None]
 
 _Text = str | None
+_USUAL_SLACKS = "2h,6h,12h,24h"
 
 
 def backtest(
@@ -35,8 +39,11 @@ def backtest(
         typer.Option("--prices", help="CSV or .csv.gz with ts and price; several may follow."),
     ] = None,
     slack: Annotated[
-        str, typer.Option(help="How long a task may wait; several with commas.")
-    ] = "2h,6h,12h,24h",
+        _Text,
+        typer.Option(
+            help="How long a task may wait; several with commas. [default: 2h,6h,12h,24h; with --from-log as-posted]"
+        ),
+    ] = None,
     policy: Annotated[
         list[str] | None, typer.Option("--policy", help="Names, or all. [default: mixture, the market's own]")
     ] = None,
@@ -50,24 +57,44 @@ def backtest(
         Path | None, typer.Option(help="CSV with t_s: tasks come then, not one in every slot.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the captured shares to this .svg or .png.")] = None,
+    from_log: Annotated[
+        bool,
+        typer.Option("--from-log", help="Replay the tasks that a running market served, on its own prices."),
+    ] = False,
+    since: Annotated[
+        _Text, typer.Option(help="With --from-log: arrivals since, a time or -7d. [default: -7d]")
+    ] = None,
+    until: Annotated[_Text, typer.Option(help="With --from-log: arrivals until. [default: now]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+    url: Url = DEFAULT_URL,
+    key: Key = None,
 ) -> None:
     """Replay prices: what waiting would have saved, and what share of the possible that is.
 
     Example: lowtide backtest --prices prices.csv.gz --slack 2h,24h --policy all
+    Example: lowtide backtest --from-log --since -7d --slack as-posted,24h
     """
-    # The matrices are small: threads over them cost more than they bring. Before NumPy is imported.
+    # The matrices are small: threads only cost time. Before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from lowtide.market.deferral.backtest import NAMES
 
-    files, names = _sorted_out(prices or [], policy or [], more or [], NAMES)
-    if plot is not None:
-        _check_plot(plot)
+    files, names = _sorted_out(prices or [], policy or [], more or [], NAMES, from_log)
+    _check_plot(plot)
     _check_zone(zone)
     slot_us = None if slot is None else _whole_slot(slot)
+    if from_log:
+        if capacity is not None or workload is not None or plot is not None:
+            raise typer.BadParameter("--from-log takes no --capacity, --workload or --plot.")
+        replayed = wanted(since, until, slot_us, posted, zone)
+        _from_log(Service(url, key), replayed, names, slack or AS_POSTED, as_json)
+        return
+    if since is not None or until is not None:
+        raise typer.BadParameter("--since and --until need --from-log.")
+    slack = slack or _USUAL_SLACKS
     traces = [read_trace(path, slot_us) for path in files]
     asked = [(text.strip(), duration_s(text)) for text in slack.split(",") if text.strip()]
-    jobs = [(trace, _slots(trace, asked), _posted(trace, posted)) for trace in traces]
+    ahead_us = round(duration_s(posted) * SECOND_US)
+    jobs = [(trace, _slots(trace, asked), ahead_us // trace.slot_us) for trace in traces]
     for trace in traces:
         if trace.mended or not as_json:
             typer.echo(told(trace), err=True)
@@ -83,6 +110,17 @@ def backtest(
         typer.echo(orjson.dumps({"rows": [asdict(row) for row in rows]}))
     else:
         _show(rows, capacity)
+
+
+def _from_log(service: Service, asked: Wanted, names: Sequence[str], slack: str, as_json: bool) -> None:
+    slacks = [text.strip() for text in slack.split(",") if text.strip()]
+    found = rows_of_log(
+        service, asked, names, [(text, 0.0 if text == AS_POSTED else duration_s(text)) for text in slacks]
+    )
+    if as_json:
+        typer.echo(orjson.dumps({"rows": [{**asdict(row), "slack": text} for text, row in found]}))
+    else:
+        _show([row for _, row in found], None, [text for text, _ in found])
 
 
 def _replay(
@@ -122,13 +160,13 @@ def _replay(
     ]
 
 
-def _show(rows: "Sequence[Row]", capacity: int | None) -> None:
+def _show(rows: "Sequence[Row]", capacity: int | None, slacks: Sequence[str] | None = None) -> None:
     table(
         ("trace", "slack", "policy", "tasks", "÷ now", "÷ best", "captured", "worst", "mean wait", "missed"),
         [
             (
                 row.trace,
-                span(row.slack_s),
+                span(row.slack_s) if slacks is None else slacks[number],
                 row.policy,
                 f"{row.tasks:,}",
                 _ratio(row.vs_now),
@@ -138,7 +176,7 @@ def _show(rows: "Sequence[Row]", capacity: int | None) -> None:
                 NOTHING if row.mean_wait_s is None else span(round(row.mean_wait_s)),
                 f"{row.misses:,}",
             )
-            for row in rows
+            for number, row in enumerate(rows)
         ],
         right=("tasks", "÷ now", "÷ best", "captured", "worst", "mean wait", "missed"),
         width=140,
@@ -184,7 +222,7 @@ def _ratio(value: float | None) -> str:
 
 
 def _sorted_out(
-    files: list[Path], policies: list[str], more: list[str], known: Sequence[str]
+    files: list[Path], policies: list[str], more: list[str], known: Sequence[str], from_log: bool = False
 ) -> tuple[list[Path], list[str]]:
     """Files and policies of a call: a shell writes `--prices *.csv` as one value and arguments after it."""
     named = [part.strip() for text in policies for part in text.split(",") if part.strip()]
@@ -193,8 +231,12 @@ def _sorted_out(
             named.append(text)
         else:
             files = [*files, Path(text)]
-    if not files:
-        raise typer.BadParameter("Give --prices FILE, a CSV file with the columns ts and price.")
+    if from_log and files:
+        raise typer.BadParameter(f"--from-log has the market's own prices: leave {files[0]} out.")
+    if not files and not from_log:
+        raise typer.BadParameter(
+            "Give --prices FILE, a CSV file with the columns ts and price; or --from-log for a running market's own."
+        )
     for name in named:
         if name != "all" and name not in known:
             raise typer.BadParameter(f"{name!r} is no policy. There are: all, {', '.join(known)}.")
@@ -215,10 +257,6 @@ def _slots(trace: Trace, asked: Sequence[tuple[str, float]]) -> list[int]:
     return found
 
 
-def _posted(trace: Trace, text: str) -> int:
-    return round(duration_s(text) * SECOND_US) // trace.slot_us
-
-
 def _whole_slot(text: str) -> int:
     found = round(duration_s(text) * SECOND_US)
     if found < SECOND_US or DAY_US % found:
@@ -235,9 +273,11 @@ def _check_zone(zone: str) -> None:
         raise typer.BadParameter(f"{zone!r} is no time zone. Write such as Europe/Brussels.") from None
 
 
-def _check_plot(path: Path) -> None:
+def _check_plot(path: Path | None) -> None:
     from importlib.util import find_spec
 
+    if path is None:
+        return
     if path.suffix not in (".svg", ".png"):
         raise typer.BadParameter(f"--plot {path} is neither .svg nor .png.")
     if path.suffix == ".png" and find_spec("matplotlib") is None:

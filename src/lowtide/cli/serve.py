@@ -1,6 +1,7 @@
 """`lowtide serve`."""
 
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ def serve(
 
     Example: OPENAI_API_KEY=… lowtide serve --port 9000
     """
+    # Forecasts are small: more threads than this one would only take the core from those that answer.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     settings = local.settings(database, host=host, port=port)
     with _listener(settings.host, settings.port) as listener:
         local.run(_serve(settings, listener))

@@ -18,6 +18,8 @@ from lowtide.store.tables import Attempt, BatchItem, TaskRow
 from lowtide.wire.call import Answer, Failure
 
 GIVEN_BACK = "given_back"
+RESCUED = 64
+"""Items looked up at a time."""
 _log = structlog.get_logger()
 
 
@@ -88,6 +90,21 @@ async def give_back(market: Market, dispatcher: Dispatcher, item: BatchItem, fau
     job = await market.database.writer.write(unit)
     if job is not None:
         dispatcher.start(market, job)
+
+
+async def rescue_due(market: Market, dispatcher: Dispatcher) -> None:
+    """Give back what is not back by its rescue.
+
+    Every node does it, without a word to the seller: neither one that hangs, nor the duty of a node that died, may
+    use up the time of the rescue. The batch is cancelled by who follows it.
+    """
+    while True:
+        async with market.database.read() as conn:
+            found = await batches.due_for_rescue(conn, market.now(), RESCUED)
+        for item in found:
+            await give_back(market, dispatcher, item, None)
+        if len(found) < RESCUED:
+            return
 
 
 def _under_way(row: TaskRow, attempt: Attempt) -> bool:

@@ -10,6 +10,7 @@ import structlog
 
 from lowtide.exchange.award import Candidate, Started
 from lowtide.exchange.calls import call_of
+from lowtide.exchange.ladder import call_limit, next_step
 from lowtide.exchange.market import Market
 from lowtide.exchange.settle import Settlement, settle_answer, settle_exhausted, settle_failure
 from lowtide.market.task import Task
@@ -17,12 +18,14 @@ from lowtide.store import providers
 from lowtide.store.rows import LostRace
 from lowtide.store.tables import TaskRow
 from lowtide.values.errors import MarketError
+from lowtide.values.instants import DAY_US
 from lowtide.wire.call import Answer, CallFailed, Failure, FailureKind
 
 LASTING = frozenset({FailureKind.REFUSED_CREDENTIAL, FailureKind.MODEL_MISSING, FailureKind.CONTEXT_TOO_LONG})
 """Failures of an offer that a second call of it would only repeat."""
 FREED_PAUSE_S = 0.02
 """Ends that come this close together wake the queue once."""
+_NO_DEADLINE_US = 366 * DAY_US
 _log = structlog.get_logger()
 
 
@@ -164,18 +167,17 @@ async def _next(market: Market, job: Job, spent: Settlement, failure: Failure) -
             c.row for c in job.ladder if c.bid_until is not None and c.bid_until <= spent.ended_at
         }
         for _ in range(len(job.ladder)):
-            if not _skip_hopeless(job):
-                break
-            pause_s = _pause_s(market, job, failure)
-            upcoming = _after(job, spent, paused_s + pause_s)
+            upcoming = _upcoming(market, job, spent, failure, paused_s)
             if upcoming is None:
                 break
-            job.step += 1
+            step, pause_s = upcoming
+            job.step = step
             if pause_s > 0:
                 await asyncio.sleep(pause_s)
                 paused_s += pause_s
             starts_at = spent.ended_at + int(paused_s * 1_000_000)
-            started = await settle_failure(market, spent, failure, upcoming, starts_at)
+            candidate = job.ladder[step % len(job.ladder)]
+            started = await settle_failure(market, spent, failure, candidate, starts_at)
             if started is not None:
                 job.attempt = started
                 job.row.version += 1
@@ -190,29 +192,23 @@ async def _next(market: Market, job: Job, spent: Settlement, failure: Failure) -
     return False
 
 
-def _skip_hopeless(job: Job) -> bool:
-    """Step over bids that another try will not mend; False where no other is left."""
-    if all(candidate.row in job.hopeless for candidate in job.ladder):
-        return False
-    while job.ladder[(job.step + 1) % len(job.ladder)].row in job.hopeless:
-        job.step += 1
-    return True
-
-
-def _after(job: Job, spent: Settlement, pause_s: float) -> Candidate | None:
-    """The next bid that keeps the contract if it starts after a pause: by rank, and from the first after the last."""
+def _upcoming(
+    market: Market, job: Job, spent: Settlement, failure: Failure, paused_s: float
+) -> tuple[int, float] | None:
+    """The next bid that keeps the contract, by rank and from the first after the last: its place, and the pause before."""
     if job.attempt.number >= job.max_attempts:
         return None
-    upcoming = job.ladder[(job.step + 1) % len(job.ladder)]
-    left = job.time_left_s(spent.ended_at)
-    if left is not None and pause_s + upcoming.p99_ms / 1_000 > left:
-        return None
-    return upcoming
+    pauses_s = [_pause_s(market, job, job.step + 1 + more, failure) for more in range(len(job.ladder))]
+    left_s = job.time_left_s(spent.ended_at)
+    left = _NO_DEADLINE_US if left_s is None else int((left_s - paused_s) * 1_000_000)
+    pauses = [int(pause_s * 1_000_000) for pause_s in pauses_s]
+    step = next_step(job.ladder, job.step, left, pauses, job.hopeless)
+    return None if step is None else (step, pauses_s[step - job.step - 1])
 
 
-def _pause_s(market: Market, job: Job, failure: Failure) -> float:
+def _pause_s(market: Market, job: Job, place: int, failure: Failure) -> float:
     """No pause before another bid; backoff, or what the provider asked for, once all have failed."""
-    round_number = (job.step + 1) // len(job.ladder)
+    round_number = place // len(job.ladder)
     if round_number == 0:
         return 0.0
     asked = failure.retry_after_s or 0.0 if len(job.ladder) == 1 else 0.0
@@ -236,13 +232,12 @@ async def _call(market: Market, job: Job) -> Answer:
 
 def _timeout_s(market: Market, job: Job) -> float:
     """Until the deadline, less what the next bid would need after a failure of this one."""
-    limit = market.rules.attempt_timeout_s
     left = job.time_left_s(job.attempt.started_at)
     if left is None:
-        return limit
-    others = [c.p99_ms for c in job.ladder if c.offer.provider != job.attempt.candidate.offer.provider]
-    needed = (others[0] if others else 0) / 1_000
-    return max(0.1, min(limit, left - needed if left > 2 * needed else left))
+        return market.rules.attempt_timeout_s
+    failed = {job.ladder[place % len(job.ladder)].offer.provider for place in range(job.step)}
+    limit = call_limit(job.ladder, job.attempt.candidate, int(left * 1_000_000), failed) / 1_000_000
+    return max(0.1, min(market.rules.attempt_timeout_s, limit))
 
 
 def _local(kind: FailureKind, detail: str, *, possibly_billed: bool = False) -> Failure:

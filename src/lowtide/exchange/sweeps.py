@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from lowtide.exchange.batch_returns import rescue_due
 from lowtide.exchange.batches import Batches
 from lowtide.exchange.compact import compact
 from lowtide.exchange.dispatch import Dispatcher
@@ -52,6 +53,7 @@ class Sweeps:
             "conditions": (self.conditions, 5.0),
             "feeds": (self.feed_runs.look, 1.0),
             "batches": (self.batches.step, 1.0),
+            "rescues": (self.rescues, 0.5),
             "batch_times": (self.batches.learn, 5.0),
             "bidders": (self._market.bidders.refresh, 1.0),
             "bidder_health": (self._market.bidders.keep_health, 5.0),
@@ -115,6 +117,10 @@ class Sweeps:
         if probes:
             await market.seal_conditions(probes, now, at_once=True)
         await market.seal_conditions(market.observations.known(), now)
+
+    async def rescues(self) -> None:
+        """Run elsewhere what a batch did not bring back in time."""
+        await rescue_due(self._market, self._dispatcher)
 
     async def notices(self) -> None:
         """Tell bidders what they won, lost and were paid."""

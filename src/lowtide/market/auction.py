@@ -16,7 +16,7 @@ from lowtide.market.spot import TOP, Inputs, RankedBid, Spot, clear
 from lowtide.market.task import Task
 from lowtide.values.instants import MINUTE_US
 
-CORE = 1
+CORE = 2
 """Raised when the same inputs decide otherwise than before."""
 AWARDED, HELD, QUEUED, UNFILLED = "awarded", "held", "queued", "unfilled"
 QUEUE_US = MINUTE_US

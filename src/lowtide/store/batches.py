@@ -29,6 +29,12 @@ async def waiting(conn: AsyncConnection, limit: int) -> list[BatchItem]:
     )
 
 
+async def due_for_rescue(conn: AsyncConnection, now_us: int, limit: int) -> list[BatchItem]:
+    """Items whose rescue has come, in whatever batch or none, the longest due first."""
+    query = select(_ITEMS).where(_ITEMS.c.rescue_at <= now_us)
+    return await rows.fetch(conn, query.order_by(_ITEMS.c.rescue_at).limit(limit), BatchItem)
+
+
 async def open_batch(conn: AsyncConnection, batch: Mapping[str, Any], attempt_ids: Sequence[str]) -> None:
     """Make a batch of items that wait."""
     await rows.insert(conn, BatchRow, [batch])

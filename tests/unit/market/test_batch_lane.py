@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from lowtide.market import auction
 from lowtide.market.batch_times import LEVELS_PPM, BatchTimes
+from lowtide.market.deferral.safety import GUARD_US
 from lowtide.market.record import AuctionIds, auction_key, record_line
 from lowtide.market.replay import replay
 from lowtide.market.spot import Inputs
@@ -58,7 +59,7 @@ def test_a_batch_wins_at_its_own_price_with_the_other_lanes_behind_it():
 
 def test_it_is_rescued_at_the_latest_start_of_the_other_lanes():
     found = decided(patient(30), lanes())
-    assert found.batch.rescue_at == NOW + 30 * HOUR_US - 2 * MINUTE_US - 1_000_000
+    assert found.batch.rescue_at == NOW + 30 * HOUR_US - 2 * MINUTE_US - GUARD_US
 
 
 def test_a_batch_costs_what_its_rescue_may_cost_too():

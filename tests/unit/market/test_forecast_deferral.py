@@ -9,6 +9,7 @@ from lowtide.market import auction
 from lowtide.market.batch_times import BatchTimes
 from lowtide.market.deferral.continuation import Forecast, forecast_from_line
 from lowtide.market.deferral.reference import reference_nano
+from lowtide.market.deferral.safety import GUARD_US
 from lowtide.market.explain import held_because
 from lowtide.market.price_history import unit_prices
 from lowtide.market.record import AuctionIds, auction_key, forecasts_named, record_line
@@ -78,8 +79,8 @@ def test_the_next_look_is_spread_over_the_next_slot_by_the_key_and_never_after_t
         looks.add(plan.release_at)
         assert BEGIN + HOUR + HOUR // 30 <= plan.release_at < BEGIN + HOUR + HOUR // 30 + HOUR // 10
     assert len(looks) == 40
-    plan = decided(100, 50, by=BEGIN + HOUR + 5 * SECOND).decision.deferral
-    assert plan.release_at == plan.latest_start == BEGIN + HOUR + 5 * SECOND - SECOND - 4 * 800 * 1_000
+    plan = decided(100, 50, by=BEGIN + HOUR + 35 * SECOND).decision.deferral
+    assert plan.release_at == plan.latest_start == BEGIN + HOUR + 35 * SECOND - GUARD_US - 4 * 800 * 1_000
 
 
 @pytest.mark.parametrize(("age_h", "outcome"), [(-1, "awarded"), (0, "held"), (1, "held"), (2, "awarded")])

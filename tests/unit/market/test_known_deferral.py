@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lowtide.market.book import Book
+from lowtide.market.deferral.safety import GUARD_US
 from lowtide.market.record import auction_key
 from tests.market_builder import NOW, book, decide, offer, quote, task
 
@@ -31,9 +32,9 @@ def test_a_task_with_slack_is_held_for_a_step_that_is_sure_to_come():
     assert (plan.price_now_nano, plan.expected_nano, plan.reservation_nano) == (100, 40, 40)
 
 
-def test_the_latest_start_leaves_room_for_the_best_twice_and_a_second():
+def test_the_latest_start_leaves_room_for_the_best_twice_and_a_restart():
     plan = held(task(complete_by=DEADLINE, max_cost=1_000), book(stepping(p99=7_000)))
-    assert plan.latest_start == DEADLINE - 2 * 7_000 * 1_000 - SECOND
+    assert plan.latest_start == DEADLINE - 2 * 7_000 * 1_000 - GUARD_US
 
 
 def test_the_latest_start_counts_the_best_at_another_provider_as_the_second_try():
@@ -44,12 +45,12 @@ def test_the_latest_start_counts_the_best_at_another_provider_as_the_second_try(
         offer("D", 300, p99=90_000, provider="three"),
     )
     plan = held(task(complete_by=DEADLINE, max_cost=1_000), market)
-    assert plan.latest_start == DEADLINE - (7_000 + 9_000) * 1_000 - SECOND
+    assert plan.latest_start == DEADLINE - (7_000 + 9_000) * 1_000 - GUARD_US
 
 
 def test_until_a_p99_is_known_twice_the_p95_stands_in():
     plan = held(task(complete_by=DEADLINE, max_cost=1_000), book(stepping(p95=5_000)))
-    assert plan.latest_start == DEADLINE - 2 * 10_000 * 1_000 - SECOND
+    assert plan.latest_start == DEADLINE - 2 * 10_000 * 1_000 - GUARD_US
 
 
 def test_without_a_deadline_nothing_waits():
@@ -59,7 +60,7 @@ def test_without_a_deadline_nothing_waits():
 
 @pytest.mark.parametrize(("late", "outcome"), [(0, "held"), (1, "awarded")])
 def test_a_step_after_the_latest_start_is_no_use(late, outcome):
-    latest = DEADLINE - 4_000 * 1_000 - SECOND
+    latest = DEADLINE - 4_000 * 1_000 - GUARD_US
     market = book(stepping(at=latest + late))
     assert decide(task(complete_by=DEADLINE, max_cost=1_000), market).outcome == outcome
 
@@ -202,7 +203,7 @@ def test_where_time_costs_the_release_is_not_spread():
 
 
 def test_a_release_never_lies_beyond_the_latest_start():
-    latest = DEADLINE - 4_000 * 1_000 - SECOND
+    latest = DEADLINE - 4_000 * 1_000 - GUARD_US
     for number in range(50):
         key = auction_key(bytes([number]) * 32, "auc")
         plan = held(task(complete_by=DEADLINE, max_cost=1_000), book(stepping(at=latest - 30)), key=key)
@@ -217,7 +218,7 @@ def test_at_its_release_a_held_task_is_awarded_at_the_price_it_waited_for():
 
 
 def test_at_the_latest_start_it_runs_though_a_better_price_is_near():
-    latest = DEADLINE - 4_000 * 1_000 - SECOND
+    latest = DEADLINE - 4_000 * 1_000 - GUARD_US
     wanted, market = task(complete_by=DEADLINE, max_cost=1_000), book(stepping(at=latest + SECOND))
     result = decide(wanted, market, at=latest)
     assert (result.outcome, result.price) == ("awarded", 100)
@@ -228,3 +229,28 @@ def test_a_held_task_has_no_winner_and_its_bids_stay_in():
     assert (result.winner, result.price) == (None, None)
     assert (result.loss_reason("A"), result.loss_reason("B")) == (None, None)
     assert result.ranking == ["A", "B"]
+
+
+def test_a_slot_whose_best_is_too_slow_for_a_second_try_is_not_waited_for():
+    slow_at = DEADLINE - 3_560 * SECOND
+    slow = offer(
+        "slow", quotes=[quote(100, 0, slow_at), quote(1, slow_at, DEADLINE, sequence=2)], p99=3_540_000
+    )
+    quick = [offer(name, 50, p99=5_000) for name in ("A", "B")]
+    assert decide(task(complete_by=DEADLINE), book(slow, *quick)).winner in ("A", "B")
+    earlier = DEADLINE - 62 * MINUTE
+    slow = offer(
+        "slow", quotes=[quote(100, 0, earlier), quote(1, earlier, DEADLINE, sequence=2)], p99=3_540_000
+    )
+    assert held(task(complete_by=DEADLINE), book(slow, *quick)).slot == earlier
+
+
+@pytest.mark.parametrize(("other_then", "outcome"), [(90, "held"), (2_000, "awarded")])
+def test_a_task_that_two_providers_can_serve_is_not_held_until_only_one_can(other_then, outcome):
+    market = book(stepping("A"), stepping("B", now=110, then=other_then))
+    assert decide(task(complete_by=DEADLINE, max_cost=1_000), market).outcome == outcome
+
+
+def test_a_quote_of_the_second_provider_that_only_lapses_until_then_is_taken_to_be_renewed():
+    lapsing = offer("B", quotes=[quote(110, 0, NOW + HOUR)])
+    assert held(task(complete_by=DEADLINE, max_cost=1_000), book(stepping("A"), lapsing)).slot == STEP

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.random_book import random_book, typical_task
-from lowtide.market.auction import decide
+from lowtide.market.auction import CORE, decide
 from lowtide.market.book import book_from_lines
 from lowtide.market.record import AuctionIds, auction_key, record_line
 from lowtide.market.replay import replay
@@ -73,7 +73,7 @@ def test_another_core_is_told_as_such():
     wanted, market, inputs = CASES["awarded"]
     record = orjson.loads(recorded(wanted, market, inputs))
     again = replay(canonical(record | {"core": 0}), market, SEED)
-    assert again.differences[0] == ("core_changed", 0, 1)
+    assert again.differences[0] == ("core_changed", 0, CORE)
 
 
 def test_a_record_that_is_not_canonical_is_not_identical():

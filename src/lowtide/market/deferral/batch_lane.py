@@ -57,7 +57,7 @@ def batch_bid(
     likely = [one for one in found if one.done_ppm >= LEAST_DONE_PPM]
     best = max(likely, key=lambda one: one.value_nano, default=None)
     if best is None or not rescue_fits(
-        task, book, inputs, latest, clear(task, book, inputs, latest, auction_key)
+        task, book, inputs, latest, spot, clear(task, book, inputs, latest, auction_key)
     ):
         return None
     return best

@@ -45,7 +45,7 @@ def wait_for_forecast(
     now = spot.top[0]
     if best is None or best.value_nano <= now.score_nano:
         return None, weighed
-    if not _rescue_is_known(task, book, inputs, latest, auction_key, best.use.row):
+    if not _rescue_is_known(task, book, inputs, latest, auction_key, spot, best.use.row):
         return None, weighed
     forecast = best.use.forecast
     look = min(_next_look(forecast, as_of, auction_key), latest)
@@ -99,12 +99,13 @@ def _waits(task: Task, spot: Spot, use: ForecastUse, as_of: int, latest: int) ->
 
 
 def _rescue_is_known(
-    task: Task, book: Book, inputs: Inputs, latest: int, auction_key: bytes, row: int
+    task: Task, book: Book, inputs: Inputs, latest: int, auction_key: bytes, spot: Spot, row: int
 ) -> bool:
     """Whether the rescue will fit; where no budget limits it, what it may cost must at least have a history."""
     if task.constraints.max_cost_nano is None and book.rows[row].conditions.price_max is None:
         return False
-    return rescue_fits(task, book, inputs, latest, clear(task, book, later(inputs), latest, auction_key))
+    then = clear(task, book, later(inputs), latest, auction_key)
+    return rescue_fits(task, book, inputs, latest, spot, then)
 
 
 def _is_fresh(forecast: Forecast, as_of: int) -> bool:

@@ -57,7 +57,7 @@ def wait_for_known_price(
         if slot.value_nano <= spot.top[0].score_nano:
             return None
         spot_then = clear(task, book, later(inputs), slot.latest, auction_key)
-        if not rescue_fits(task, book, inputs, slot.latest, spot_then):
+        if not rescue_fits(task, book, inputs, slot.latest, spot, spot_then):
             return None
     elif _only_full(task, book, inputs, as_of, auction_key, slot):
         return None
@@ -118,8 +118,10 @@ def _best_slot(
     best: _Slot | None = None
     for index, at in enumerate(steps):
         then = clear(task, book, later(inputs), at, auction_key)
-        latest = latest_start(task, book, then) if latest_now is None else latest_now
-        if not then.top or latest is None or at > latest:
+        own = latest_start(task, book, then)
+        latest = own if latest_now is None else latest_now
+        # Who is best in the slot may be slower than who is best now: a second try must fit after it too.
+        if own is None or latest is None or at > min(own, latest):
             continue
         value = then.top[0].score_nano - waiting_cost(task, at - as_of)
         if best is None or value > best.value_nano:

@@ -4,19 +4,20 @@ import numpy as np
 
 from lowtide.market.bid import at_row
 from lowtide.market.book import Book
-from lowtide.market.eligibility import completion_p99_ms, reasons
+from lowtide.market.eligibility import LossReason, completion_p99_ms, reasons
 from lowtide.market.spot import Inputs, Spot
 from lowtide.market.task import Task
 from lowtide.values.instants import SECOND_US
 from lowtide.values.money import MTOK, ceil_div
 
-GUARD_US = SECOND_US
+GUARD_US = 30 * SECOND_US
+"""Time for a restart at the worst minute: what a dead node left is taken over within 20 s (its lease, then a look)."""
 
 
 def latest_start(task: Task, book: Book, spot: Spot) -> int | None:
     """The last instant (µs) from which the best eligible offer may fail and the best elsewhere still finish.
 
-    `complete_by` − (p99 completion of the best + that of the best at another provider, or twice the one) − 1 s.
+    `complete_by` − (p99 completion of the best + that of the best at another provider, or twice the one) − the guard.
     None without a deadline or without an eligible offer.
     """
     if task.constraints.complete_by is None or not spot.top:
@@ -28,11 +29,14 @@ def latest_start(task: Task, book: Book, spot: Spot) -> int | None:
     return task.constraints.complete_by - 1_000 * int(completion[best] + completion[second]) - GUARD_US
 
 
-def rescue_fits(task: Task, book: Book, inputs: Inputs, latest: int, spot_then: Spot) -> bool:
+def rescue_fits(task: Task, book: Book, inputs: Inputs, latest: int, spot: Spot, spot_then: Spot) -> bool:
     """Whether a run at the latest start is sure to be within the budget, as far as prices can be known.
 
-    An offer counts if its price is firm until then, or if the highest price of its history fits the budget.
+    An offer counts if its price is firm until then, or if the highest price of its history fits the budget. Where two
+    providers can serve now (`spot`), a second must be there too, since the one may fail just then.
     """
+    if not _as_many_to_turn_to(book, spot, spot_then):
+        return False
     if task.constraints.max_cost_nano is None:
         return bool(spot_then.top)
     fit = [ranked.row for ranked in spot_then.top]
@@ -44,6 +48,14 @@ def rescue_fits(task: Task, book: Book, inputs: Inputs, latest: int, spot_then: 
         for row in np.flatnonzero(judged == 0).tolist()
         if book.rows[row].conditions.price_max is not None
     )
+
+
+def _as_many_to_turn_to(book: Book, spot: Spot, spot_then: Spot) -> bool:
+    """Whether one provider can serve then, or two where two can now. A quote that only lapses may be renewed: it counts."""
+    now, then = spot.reason == 0, spot_then.reason == 0
+    then |= now & (spot_then.reason == LossReason.NO_VALID_QUOTE)
+    codes = book.provider_codes
+    return len(np.unique(codes[then])) >= min(2, len(np.unique(codes[now])))
 
 
 def _firm(book: Book, row: int, at: int) -> bool:

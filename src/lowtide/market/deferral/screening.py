@@ -5,6 +5,7 @@ that changed comes up to the slot's value, and whatever bids are best, it starts
 bounds are on the careful side, so what is named here may turn out to keep its plan, never the other way round.
 """
 
+import itertools
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -210,37 +211,43 @@ class _View:
         return score - int(self._ill[row])
 
     def rescued(self, holds: Holds) -> Bools:
-        """Holds for which some offer is sure to be within the budget whenever the latest start is."""
+        """Holds that are sure of a rescue whenever the latest start is: a price in the budget, and who to turn to."""
         _, high = self.latest(holds)
-        found = np.zeros(len(high), dtype=np.bool_)
+        priced = np.zeros(len(high), dtype=np.bool_)
+        provider, second = np.full(len(high), NONE), np.full(len(high), not self._several_providers())
         for row in self._best_rescues():
-            left = np.flatnonzero(~found)
+            left, code = np.flatnonzero(~(priced & second)), int(self.book.provider_codes[row])
             if not len(left):
                 break
-            some = holds.some(left)
             for at in np.unique(self._period(row, high[left])).tolist():
-                here = self._period(row, high[left]) == at
+                here = left[self._period(row, high[left]) == at]
                 quote = self.book.quote_at(row, max(at, 0))
                 if quote is not None and _ready(self, row, quote):
-                    found[left[here]] |= self._rescues_within(
-                        some.some(here), row, quote.prices, quote.valid_until is not None
+                    serves, within = self._rescue(
+                        holds.some(here), row, quote.prices, quote.valid_until is not None
                     )
-        return found
+                    priced[here] |= within
+                    second[here] |= serves & (provider[here] != NONE) & (provider[here] != code)
+                    provider[here] = np.where(serves & (provider[here] == NONE), code, provider[here])
+        rescued: Bools = priced & second
+        return rescued
 
-    def _rescues_within(self, holds: Holds, row: int, prices: Prices, firm: bool) -> Bools:
+    def _several_providers(self) -> bool:
+        return len(np.unique(self.book.provider_codes[self.able])) > 1
+
+    def _rescue(self, holds: Holds, row: int, prices: Prices, firm: bool) -> tuple[Bools, Bools]:
+        """Whether a row can surely serve a rescue, and whether its price is surely known to be within the budget."""
         fits, score, _ = self.bid(holds, row, prices)
         ceiling = self.book.rows[row].conditions.price_max
         capped = holds.max_cost != NONE
         # Of a task without a value no bid is below the reserve.
-        in_the_top = (score >= 0) | (self.like.objective.value_nano is None)
-        by_firm = in_the_top & (firm and self._all_in_the_top)
+        serves = fits & ((score >= 0) | (self.like.objective.value_nano is None))
+        by_firm = serves & (firm and self._all_in_the_top)
         if ceiling is None:
-            fits &= np.where(capped, by_firm, in_the_top)
-        else:
-            most = self._most(holds, row) * ceiling[0] + int(self._limit[row]) * ceiling[1]
-            by_history = np.maximum(ceiling[2] - (-most // MTOK), self._worst(holds, row, prices))
-            fits &= np.where(capped, by_firm | (by_history <= holds.max_cost), in_the_top)
-        return fits
+            return serves, np.where(capped, by_firm, serves)
+        most = self._most(holds, row) * ceiling[0] + int(self._limit[row]) * ceiling[1]
+        by_history = np.maximum(ceiling[2] - (-most // MTOK), self._worst(holds, row, prices))
+        return serves, np.where(capped, by_firm | (fits & (by_history <= holds.max_cost)), serves)
 
     def _best_rescues(self) -> list[int]:
         """Offers that are quick enough whichever bids are best, those of the lowest highest prices first."""
@@ -248,7 +255,9 @@ class _View:
             quick = self.able[self._p99[self.able] <= 2 * int(self._p99[self.able].min())]
             maxima = {row: self.book.rows[row].conditions.price_max for row in quick.tolist()}
             ordered = sorted(maxima, key=lambda row: maxima[row] or (MAX_TASK_NANO, 0, 0))
-            self._rescues = ordered[:_WITNESSES]
+            codes = self.book.provider_codes
+            another = (row for row in ordered[_WITNESSES:] if codes[row] != codes[ordered[0]])
+            self._rescues = [*ordered[:_WITNESSES], *itertools.islice(another, 1)]
         return self._rescues
 
     def _period(self, row: int, at: Ints) -> Ints:
