@@ -2,9 +2,20 @@
 
 import asyncio
 
+from lowtide.simulate.faults import Fault
 from tests.contract.served import Served, ahead
 
 SLOW = {"p50_ms": 4_000, "p95_ms": 5_000, "tokens_per_second": 1_000}
+
+
+async def most_held(service: Served, until: str) -> int:
+    """How many were held at the most until then."""
+    most = 0
+    while ahead(0) < until:
+        found = (await service.client.get("/v1/tasks", params={"state": "held"})).json()
+        most = max(most, len(found["data"]))
+        await asyncio.sleep(0.1)
+    return most
 
 
 async def test_what_would_crowd_the_latest_starts_does_not_wait_for_the_cheap_hour(service: Served):
@@ -16,6 +27,7 @@ async def test_what_would_crowd_the_latest_starts_does_not_wait_for_the_cheap_ho
     ]
     pushed = await service.client.post(f"/v1/offers/{offer}/quotes", json={"curve": curve})
     assert pushed.status_code == 201, pushed.text
+    service.upstreams.fail("sim", Fault("slow_first_token", delay_s=0.2))
     posted = [await service.post(constraints={"complete_within_s": 120}) for _ in range(20)]
     held = [task for task in posted if task["state"] == "held"]
     # 120 s less the guard and a second try leave room for seven runs of 10 s in the only place.
@@ -25,6 +37,8 @@ async def test_what_would_crowd_the_latest_starts_does_not_wait_for_the_cheap_ho
     assert again.json()["identical"] is True
     auction = (await service.client.get(f"/v1/auctions/{at_once['auction_id']}")).json()
     assert at_once["state"] == "queued" or "It did not wait" in auction["explanation"]
+    waiting = await most_held(service, until=step)
+    assert 4 <= waiting <= 8
     ended = await asyncio.gather(*(service.final(task["id"], 30) for task in posted))
     assert [task["state"] for task in ended] == ["succeeded"] * 20
     assert all(task["receipt"]["deadline_met"] for task in ended)

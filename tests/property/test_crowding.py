@@ -60,10 +60,31 @@ def test_with_room_for_one_round_more_than_it_takes_none_must_start(tasks, place
 
 def test_where_an_offer_has_no_limit_nothing_crowds():
     found = room(1, None)
-    assert found.places is None
+    assert not found.limited
     assert found.must_start(np.full(1_000, NOW), NOW) == 0
 
 
-def test_requests_a_minute_limit_what_runs_at_once():
-    rows = offer("o", 100, p99=10_000, capacity=Capacity(None, 30))
-    assert Room(clear(task(), book(rows), Inputs(), NOW, KEY), NOW).places == 5
+def limited(capacity: Capacity, latency: int = 800, **wanted: object) -> Room:
+    found = clear(task(**wanted), book(offer("o", 100, p99=latency, capacity=capacity)), Inputs(), NOW, KEY)
+    return Room(found, NOW)
+
+
+def must_start(found: Room, tasks: int, window_s: int) -> int:
+    deadline = NOW + GUARD_US + found.service_us + window_s * SECOND
+    return found.must_start(np.full(tasks, deadline), NOW)
+
+
+def test_requests_a_minute_count_by_the_minute_however_short_a_call_is():
+    found = limited(Capacity(None, 30))
+    assert [must_start(found, 60, 120), must_start(found, 61, 120)] == [0, 1]
+    assert must_start(limited(Capacity(1, 30)), 61, 120) == 1
+    assert must_start(limited(Capacity(1, 3_000)), 151, 120) == 1
+
+
+def test_tokens_a_minute_count_by_what_the_task_takes():
+    found = limited(Capacity(None, None, 1_000), input_bytes=400, max_output=150)
+    few = must_start(found, 4, 60)
+    many = must_start(found, 40, 60)
+    assert found.limited
+    assert few == 0
+    assert 33 <= many <= 36

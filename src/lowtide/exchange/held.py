@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
 from lowtide.market.book import Book
 from lowtide.market.columns import Ints
 from lowtide.market.deferral.crowding import Room
@@ -91,9 +92,10 @@ class HeldTasks:
     def note(self, task: Task, plan: Deferral, version: int) -> None:
         """Watch a hold that was decided on a version of the book, or again where its plan is another now."""
         row = plan.row if plan.policy == POLICY else _UNKNOWN_ROW
-        self._add(task, row, plan.slot, plan.release_at)
         if version < self._book.version:
             self.decide_soon([task.id])
+        else:
+            self._add(task, row, plan.slot, plan.release_at)
 
     def decide_soon(self, task_ids: list[str]) -> None:
         """Have these decided again at the next review."""
@@ -111,10 +113,11 @@ class HeldTasks:
         plan = orjson.loads(hold or "{}")
         known = plan.get("policy") == POLICY
         row = book.row_of.get(plan.get("offer_id", ""), _UNKNOWN_ROW) if known else _UNKNOWN_ROW
-        task = task_from_values(task_id, orjson.loads(decided_as))
-        self._add(task, row, plan.get("slot", 0), plan.get("release_at", 0))
         if version is not None and version < self._book.version:
             self.decide_soon([task_id])
+        else:
+            task = task_from_values(task_id, orjson.loads(decided_as))
+            self._add(task, row, plan.get("slot", 0), plan.get("release_at", 0))
 
     async def load(self, database: Database, book: Book) -> bool:
         """Read some pages more of what the tables hold; whether all has been read."""
@@ -162,10 +165,26 @@ class HeldTasks:
                 del self._classes[like]
         return found
 
-    def crowds(self, task: Task, spot: Spot, as_of: int) -> bool:
-        """Whether one more hold would leave too little room for forced runs, as of an instant (µs)."""
+    def decide(
+        self, task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes, *, held: bool
+    ) -> tuple[Inputs, Decision]:
+        """Decide on a task; without leave to wait where it would be one hold too many, or was named by `press`.
+
+        What can neither run nor queue now waits all the same. Also gives the inputs that the decision rests on.
+        """
+        decision = decide(task, book, inputs, as_of, auction_key)
+        if decision.outcome == HELD and (
+            task.id in self.pressed if held else self._crowds(task, decision.spot, as_of)
+        ):
+            at_once = replace(inputs, may_wait=False)
+            found = decide(task, book, at_once, as_of, auction_key)
+            if found.outcome in (AWARDED, QUEUED):
+                return at_once, found
+        return inputs, decision
+
+    def _crowds(self, task: Task, spot: Spot, as_of: int) -> bool:
         room = Room(spot, as_of)
-        if room.places is None or task.constraints.complete_by is None:
+        if not room.limited or task.constraints.complete_by is None:
             return False
         deadlines = np.append(self._deadlines(room.rows, spot.book, as_of), task.constraints.complete_by)
         return room.must_start(deadlines, as_of) > 0
@@ -177,16 +196,19 @@ class HeldTasks:
         """
         found = list[str]()
         for like, rows in list(self._classes.items()):
+            rows.drop(0, rows.part(0, rows.count)["release_at"] <= as_of)
             part = rows.part(0, rows.count)
-            part = part[part["release_at"] > as_of]
             if not len(part):
                 continue
             spot = spot_of(_middling(like, part))
             room = Room(spot, as_of)
-            if room.places is not None:
-                count = room.must_start(self._deadlines(room.rows, spot.book, as_of), as_of + ahead_us)
+            count = room.must_start(self._deadlines(room.rows, spot.book, as_of), as_of + ahead_us)
+            if count:
                 first = np.argsort(part["complete_by"], kind="stable")[:count]
                 found += [name.decode() for name in part["id"][first].tolist()]
+                gone = np.zeros(len(part), dtype=np.bool_)
+                gone[first] = True
+                rows.drop(0, gone)
             await asyncio.sleep(0)
         self.pressed = frozenset(found)
         self.decide_soon(found)

@@ -23,7 +23,7 @@ from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_outcome
 from lowtide.exchange.order import Order
-from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
+from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision
 from lowtide.market.book import Book
 from lowtide.market.deferral.safety import worst_by_history
 from lowtide.market.record import AuctionIds, auction_key
@@ -111,10 +111,8 @@ async def place(market: Market, dispatcher: Dispatcher, order: Order) -> TaskRow
     refused: tuple[int, ...] = ()
     for _ in range(TRIES):
         book, inputs = market.keeper.book, inputs_for(market, task, refused, asked)
-        decision = decide(task, book, inputs, ids.as_of, auction_key(seed, ids.id))
-        if decision.outcome == HELD and market.held.crowds(task, decision.spot, ids.as_of):
-            inputs = replace(inputs, may_wait=False)
-            decision = decide(task, book, inputs, ids.as_of, auction_key(seed, ids.id))
+        key = auction_key(seed, ids.id)
+        inputs, decision = market.held.decide(task, book, inputs, ids.as_of, key, held=False)
         try:
             row, job = await market.database.writer.write(
                 partial(

@@ -1,6 +1,5 @@
 """Deciding again on a task that waits: run it, let it wait on, or end it; what changes nothing is not written."""
 
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -24,7 +23,7 @@ from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_outcome
 from lowtide.exchange.place import TRIES, authorization, inputs_for, with_usual_output
-from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
+from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision
 from lowtide.market.book import Book
 from lowtide.market.deferral.known import Deferral
 from lowtide.market.record import AuctionIds, auction_key
@@ -72,9 +71,10 @@ async def decide_again(
     full = set() if full is None else full
     for _ in range(TRIES):
         book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full)), asked)
-        inputs = replace(inputs, may_wait=not pressed)
         ids = AuctionIds(new_id("auc", now) if asked is None else asked.auction_id, task.id, now)
-        decision = decide(task, book, inputs, now, auction_key(seed, ids.id))
+        key = auction_key(seed, ids.id)
+        held = row.state == TaskState.HELD
+        inputs, decision = market.held.decide(task, book, inputs, now, key, held=held)
         if decision.outcome != AWARDED:
             await _wait_on(conn, market, row, task, book, inputs, ids, decision, asked)
             return None

@@ -16,6 +16,7 @@ from lowtide.exchange.redecide import decide_again, task_of
 from lowtide.market.book import Book
 from lowtide.market.deferral.screening import concerned
 from lowtide.market.spot import Inputs, Spot, clear
+from lowtide.market.states import TaskState
 from lowtide.market.task import Task
 from lowtide.store import tasks
 from lowtide.store.tables import TaskRow
@@ -111,7 +112,9 @@ async def review_named(market: Market, dispatcher: Dispatcher) -> int:
                     jobs.append(job)
             versions = {row.id: row.version for row in found}
             now_waiting = await tasks.waiting_among(conn, versions)
-            same = [row for row in now_waiting if row.version == versions[row.id] and row.hold]
+            same = [
+                row for row in now_waiting if row.version == versions[row.id] and row.state == TaskState.HELD
+            ]
             return version, jobs, to_ask, same
 
         try:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from lowtide.exchange.held import HeldTasks
+from lowtide.market.auction import AWARDED, HELD
 from lowtide.market.book import Book, Row
 from lowtide.market.offer import Capacity
 from lowtide.market.spot import Inputs, Spot, clear
@@ -129,8 +130,9 @@ async def test_no_more_is_held_than_finds_room_before_the_deadline():
     market, held, taken = crowded_market(), HeldTasks(), 0
     for number in range(400):
         one = held_until(number, 70)
-        decision = decide(one, market).decision
-        if held.crowds(one, decision.spot, NOW):
+        inputs, decision = held.decide(one, market, Inputs(), NOW, KEY, held=False)
+        if decision.outcome != HELD:
+            assert not inputs.may_wait
             break
         held.note(one, decision.deferral, market.version)
         taken += 1
@@ -138,7 +140,7 @@ async def test_no_more_is_held_than_finds_room_before_the_deadline():
     assert taken == 68
     elsewhere = replace(one, lists=Lists(models=("b",)))
     open_market = book(*market.rows, stepping("b", 100, 20))
-    assert not held.crowds(elsewhere, decide(elsewhere, open_market).decision.spot, NOW)
+    assert held.decide(elsewhere, open_market, Inputs(), NOW, KEY, held=False)[1].outcome == HELD
 
 
 async def test_what_must_start_so_that_the_rest_finds_room_is_decided_again_without_leave_to_wait():
@@ -153,3 +155,33 @@ async def test_what_must_start_so_that_the_rest_finds_room_is_decided_again_with
     pressed = await held.press(lambda one: clear(one, market, Inputs(), late, KEY), late, MINUTE)
     assert pressed == 12
     assert set(held.take_due(100)) == held.pressed == {f"task_{number}" for number in range(pressed)}
+    assert len(held) == 20 - pressed
+    assert await held.press(lambda one: clear(one, market, Inputs(), late, KEY), late, MINUTE) == 0
+    assert not held.pressed
+
+
+async def test_a_hold_that_is_to_be_decided_again_is_not_counted_twice():
+    before = market()
+    held = await watching(before, wanted("1", ("a", "b")))
+    after = before.with_rows(2, {1: stepping("b", 100, 5)})
+    assert await screened(held, after) == ["task_1"]
+    one = wanted("1", ("a", "b"))
+    held.note(one, decide(one, before).decision.deferral, before.version)
+    assert held.take_due(100) == ["task_1"]
+    held.note(one, decide(one, after).decision.deferral, after.version)
+    assert len(held) == 1
+
+
+async def test_what_cannot_run_now_waits_however_crowded_it_is():
+    market, held = crowded_market(), HeldTasks()
+    poor = replace(held_until(1, 70), constraints=replace(held_until(1, 70).constraints, max_cost_nano=50))
+    for number in range(80):
+        one = replace(poor, id=f"task_{number}")
+        inputs, decision = held.decide(one, market, Inputs(), NOW, KEY, held=False)
+        assert (decision.outcome, inputs.may_wait) == (HELD, True)
+        held.note(one, decision.deferral, market.version)
+    held.pressed = frozenset({"task_7"})
+    pressed = replace(poor, id="task_7")
+    assert held.decide(pressed, market, Inputs(), NOW, KEY, held=True)[1].outcome == HELD
+    richer = held_until(7, 70)
+    assert held.decide(richer, market, Inputs(), NOW, KEY, held=True)[1].outcome == AWARDED
