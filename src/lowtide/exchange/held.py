@@ -13,13 +13,13 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
+from lowtide.market.auction import AWARDED, HELD, Decision, decide
 from lowtide.market.book import Book
 from lowtide.market.columns import Ints
 from lowtide.market.deferral.crowding import Room
 from lowtide.market.deferral.known import POLICY, Deferral
 from lowtide.market.deferral.screening import NONE, Holds, concerned, to_decide_again
-from lowtide.market.eligibility import for_good
+from lowtide.market.eligibility import LossReason, for_good
 from lowtide.market.spot import Inputs, Spot
 from lowtide.market.task import Task, task_from_values
 from lowtide.store import tasks
@@ -170,7 +170,7 @@ class HeldTasks:
     ) -> tuple[Inputs, Decision]:
         """Decide on a task; without leave to wait where it would be one hold too many, or was named by `press`.
 
-        What can neither run nor queue now waits all the same. Also gives the inputs that the decision rests on.
+        What can neither run nor queue for a place now waits all the same. Also gives the inputs that the decision rests on.
         """
         decision = decide(task, book, inputs, as_of, auction_key)
         if decision.outcome == HELD and (
@@ -178,7 +178,7 @@ class HeldTasks:
         ):
             at_once = replace(inputs, may_wait=False)
             found = decide(task, book, at_once, as_of, auction_key)
-            if found.outcome in (AWARDED, QUEUED):
+            if found.outcome == AWARDED or found.code == LossReason.NO_CAPACITY.code:
                 return at_once, found
         return inputs, decision
 
