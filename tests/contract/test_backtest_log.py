@@ -65,6 +65,7 @@ async def test_tasks_whose_window_is_not_over_are_left_out_and_said(day):
     assert shown.exit_code == 0, shown.output
     assert "1 of 1 tasks are left out at 24h" in shown.output
     assert "as-posted" in shown.output
+    assert "--posted 24h replays it as published a day ahead" in shown.output
     assert "mixture" in shown.output
 
 

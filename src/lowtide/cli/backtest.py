@@ -102,6 +102,7 @@ def backtest(
     with _progress(sum(len(trace.prices) for trace in traces)) as advance:
         for trace, slots, ahead in jobs:
             rows += _replay(trace, names, slots, ahead, zone, capacity, workload, advance)
+    _tell_empty(rows)
     if plot is not None:
         from lowtide.cli.backtest_plot import draw
 
@@ -215,6 +216,15 @@ def _worth(row: "Row") -> bool:
     if row.captured is None or row.vs_now is None:
         return False
     return row.vs_clairvoyant is None or row.vs_now < 0.99 * row.vs_clairvoyant
+
+
+def _tell_empty(rows: "Sequence[Row]") -> None:
+    for trace, slack_s in dict.fromkeys((row.trace, row.slack_s) for row in rows if not row.tasks):
+        typer.echo(
+            f"{trace}: no task with a slack of {span(slack_s)} has all of its window after the warm-up. "
+            "Give a longer trace or less --slack.",
+            err=True,
+        )
 
 
 def _ratio(value: float | None) -> str:

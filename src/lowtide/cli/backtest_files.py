@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lowtide.market.deferral.series import Series
 
 MOST_SLOTS = 1_000_000
+MOST = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,8 @@ def _number(path: Path, line: int, name: str, text: str | None) -> float:
         found = math.nan
     if not math.isfinite(found):
         raise CommandFailed(f"{path}, line {line}: {name} is {text!r}, which is no number.")
+    if abs(found) > MOST:
+        raise CommandFailed(f"{path}, line {line}: {name} is {text!r}, more than {MOST:g} either way.")
     return found
 
 

@@ -62,6 +62,11 @@ def rows_of_log(
     came = list(_came(service, asked))
     if not came:
         raise CommandFailed("No task was served between --since and --until. Give an earlier --since.")
+    if not asked.posted_us:
+        typer.echo(
+            "Each price counts as known once it came; --posted 24h replays it as published a day ahead, as tariffs are.",
+            err=True,
+        )
     prices = {offer: _prices(service, asked, offer) for offer in sorted({one.offer_id for one in came})}
     found = []
     for text, seconds in slacks:

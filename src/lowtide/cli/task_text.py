@@ -81,7 +81,7 @@ def _award(task: dict[str, Any], tried: OfferNames) -> str:
 def _receipt(receipt: dict[str, Any]) -> list[tuple[str, str | None]]:
     immediate = receipt["immediate_usd"]
     saved = f", saved {money(receipt['saved_usd'])}" if receipt["saved_usd"] is not None else ""
-    late = {True: "met", False: "missed", None: None}[receipt["deadline_met"]]
+    late = {True: "met", False: "not met", None: None}[receipt["deadline_met"]]
     return [
         ("paid", f"{money(receipt['paid_usd'])} of {money(receipt['authorized_usd'])} authorized"),
         ("at once", None if immediate is None else f"{money(immediate)}{saved}"),

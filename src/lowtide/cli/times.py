@@ -31,4 +31,4 @@ def moment(text: str) -> str:
     try:
         return rfc3339(parse_instant(text))
     except BadValue as fault:
-        raise typer.BadParameter(f"{fault.detail} Or from now on: +10s, +2h.") from None
+        raise typer.BadParameter(f"{fault.detail} Or from now on: +10s, +2h; or before: -7d.") from None

@@ -120,6 +120,7 @@ def test_rows_between_slots_count_from_the_next_slot_on(tmp_path):
         ("ts,price", ["2026-01-01T00:00:00Z,1", "2026-01-01T01:00:00Z,dear"], "line 3: price is 'dear'"),
         ("ts,price", ["2026-01-01T00:00:00Z,nan"], "line 2: price is 'nan'"),
         ("ts,price", ["2026-01-01T00:00:00Z"], "line 2: price is None"),
+        ("ts,price", ["2026-01-01T00:00:00Z,-1e308"], "line 2: price is '-1e308', more than 1e+15"),
         ("when,price", ["2026-01-01T00:00:00Z,1"], "has no column ts"),
         ("ts,price", ["2026-01-01T00:00:00Z,1"], "has 1 prices"),
         ("ts,price", ["2026-01-01T00:00:00Z,1", "2026-01-01T07:00:00Z,1"], "does not divide a day"),
@@ -177,6 +178,14 @@ def test_a_wrong_call_says_what_would_be_right(waves, words, said):
     done = run("--prices", waves, *words)
     assert done.exit_code == 2
     assert said in " ".join(done.output.split())
+
+
+def test_where_no_window_fits_into_the_trace_it_is_said(tmp_path):
+    short = write(tmp_path / "short.csv", lines(daily(3)))
+    done = run("--prices", short, "--slack", "1h,100h", "--policy", "run_now")
+    assert done.exit_code == 0, done.output
+    assert "short: no task with a slack of 4 d 4 h" in done.stderr
+    assert "slack of 1 h" not in done.stderr
 
 
 def test_without_prices_the_call_says_what_it_needs():
