@@ -1,0 +1,90 @@
+"""A round on the book: what each offer asks each kind of held task in each slot, and the same again from its record."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import orjson
+
+from lowtide.market.book import Book
+from lowtide.market.clearing.arrays import Bools, Ints
+from lowtide.market.clearing.instance import HeldTasks, Instance, Pools, build
+from lowtide.market.spot import Inputs, clear
+from lowtide.market.task import Task, task_from_values, task_values
+from lowtide.values.canonical import canonical
+
+_SIZE_BITS = 4
+"""Sizes keep so many leading bits, rounded up, so that tasks of about one size are of one kind."""
+_AFTER_KIND = 5
+"""What a group's key has after its kind: value, budget, cost of a slot, slots waited, slots left."""
+
+
+def kind_of(task: Task) -> str:
+    """What a task needs and is worth, as canonical JSON: all but its id and deadline, its size rounded up by 12 % at most."""
+    limits = replace(task.constraints, complete_by=None)
+    size = _rounded_up(task.input_bytes)
+    return canonical(task_values(replace(task, id="", input_bytes=size, constraints=limits))).decode()
+
+
+def task_of_kind(kind: str) -> Task:
+    """A task of the kind, without id and deadline."""
+    return task_from_values("", orjson.loads(kind))
+
+
+def slot_starts(as_of: int, slot_us: int, slots: int) -> list[int]:
+    """When each slot begins, µs: the first now, the others at whole multiples of their length."""
+    begin = as_of - as_of % slot_us
+    return [as_of, *(begin + number * slot_us for number in range(1, slots))]
+
+
+def asks(book: Book, kind: str, rows: Sequence[int], starts: Sequence[int]) -> tuple[Ints, Bools, Ints]:
+    """What some rows ask a kind: expected cost [O, S] (nano-USD), whether each may win [O, S], and its quality [O] (ppm).
+
+    Prices are those in force as a slot begins; between two steps of the book nothing is reckoned twice.
+    """
+    task, at = task_of_kind(kind), np.array(rows, np.int64)
+    expected = np.zeros((len(at), len(starts)), np.int64)
+    eligible = np.zeros((len(at), len(starts)), np.bool_)
+    for slot, start in enumerate(starts):
+        if slot and not book.steps_between(starts[slot - 1], start):
+            expected[:, slot], eligible[:, slot] = expected[:, slot - 1], eligible[:, slot - 1]
+            continue
+        spot = clear(task, book, Inputs(), start, b"")
+        expected[:, slot], eligible[:, slot] = spot.bids.expected[at], spot.reason[at] == 0
+    quality, _ = book.quality_columns(task.domain)
+    return expected, eligible, quality[at]
+
+
+def instance_of_line(line: bytes, book: Book) -> Instance:
+    """The instance of a round's record, built anew from the record and the book of its version.
+
+    Raises KeyError where the record names an offer that the book has not, BadValue as `build`.
+    """
+    stored: dict[str, Any] = orjson.loads(line)
+    offers, slots = stored["offers"], stored["slots"]
+    starts = slot_starts(stored["as_of"], stored["slot_us"], slots)
+    keys = [key.rsplit("|", _AFTER_KIND) for key, _ in stored["groups"]]
+    kinds = sorted({key[0] for key in keys})
+    number = {kind: place for place, kind in enumerate(kinds)}
+    ids = [task_id for _, members in stored["groups"] for task_id in members]
+    sizes = [len(members) for _, members in stored["groups"]]
+    values = np.array([[number[key[0]], *map(int, key[1:])] for key in keys], np.int64)
+    columns = np.repeat(values.reshape(-1, 1 + _AFTER_KIND), sizes, axis=0)
+    rows = [book.row_of[offer] for offer in offers]
+    asked = [asks(book, kind, rows, starts) for kind in kinds]
+    shape = (len(kinds), len(offers), slots)
+    pools = Pools(
+        offers,
+        kinds,
+        np.array([one[0] for one in asked], np.int64).reshape(shape),
+        np.array([one[1] for one in asked], np.bool_).reshape(shape),
+        np.array([one[2] for one in asked], np.int64).reshape(shape[:2]),
+        np.array(stored["capacity"], np.int64).reshape(shape[1:]),
+    )
+    return build(HeldTasks(ids, *columns.T), pools)
+
+
+def _rounded_up(size: int) -> int:
+    step = 1 << max(0, size.bit_length() - _SIZE_BITS)
+    return -(-size // step) * step
