@@ -116,7 +116,9 @@ def _days(table: Mapping[str, Any], name: str, default: int) -> int:
 
 def _round_s(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not (value == 0 or 60 <= value <= 86_400):
-        raise SetupError(f"market.round_s is {value!r}. Use seconds from 60 to 86400, or 0 for no call auctions.")
+        raise SetupError(
+            f"market.round_s is {value!r}. Use seconds from 60 to 86400, or 0 for no call auctions."
+        )
     return value
 
 

@@ -54,6 +54,13 @@ class Scarcity:
         dear = (offer for offer, prices in last.prices.items() if prices[slot] > 0)
         return frozenset(book.row_of[offer] for offer in dear if offer in book.row_of)
 
+    def wanted_rows(self, book: Book) -> frozenset[int]:
+        """Rows of which the last round had less than was wanted, in any slot."""
+        prices = {} if self.last is None else self.last.prices
+        return frozenset(
+            book.row_of[offer] for offer, its in prices.items() if any(its) and offer in book.row_of
+        )
+
 
 def priced(line: bytes) -> Priced:
     """The shadow prices of a round's record."""

@@ -21,7 +21,7 @@ _AFTER_KIND = 5
 
 
 def kind_of(task: Task) -> str:
-    """What a task needs and is worth, as canonical JSON: all but its id and deadline, its size rounded up by 12 % at most."""
+    """What a task needs and is worth, as JSON: all but its id and deadline, its size rounded up (by 12 % at most)."""
     limits = replace(task.constraints, complete_by=None)
     size = _rounded_up(task.input_bytes)
     return canonical(task_values(replace(task, id="", input_bytes=size, constraints=limits))).decode()
