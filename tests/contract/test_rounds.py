@@ -1,11 +1,20 @@
 """Call auctions live: many held tasks that want one cheap hour of an offer with a single place."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import pytest
+from sqlalchemy import text
 
+from lowtide.exchange import rounds
+from lowtide.exchange.review import export
+from lowtide.exchange.solving import solve
+from lowtide.market.clearing.record import replay_call
+from lowtide.market.clearing.rounds import instance_of_line
 from lowtide.simulate.clock import SteppedClock
+from lowtide.store import log
 from tests.contract.served import Served, served_market
 
 START = datetime(2026, 11, 25, 8, tzinfo=UTC)
@@ -93,3 +102,145 @@ async def test_a_round_fills_the_cheap_window_and_the_rest_go_elsewhere_in_time(
     assert starts(by_call, night) == starts(ended, night)
     assert sum((await service.balances()).values()) == 0
     assert (await service.account())["authorized_usd"] == "0"
+
+
+async def test_where_nothing_else_is_affordable_the_worthiest_get_the_cheap_window(stepped):
+    service, clock = stepped
+    night = await cheap_window(service, 60, 90)
+    worths = ["0.003", "0.0045", "0.002", "0.004", "0.0055", "0.0035", "0.005", "0.0025"]
+    tasks = await hold_tasks(service, worths, 240)
+    for minute in range(100):
+        await step(service, clock, minute)
+    ended = await ran(service, tasks)
+    served = {worth for worth, task in zip(worths, ended, strict=True) if task["state"] == "succeeded"}
+    assert len(starts([task for task in ended if task["award"]], night)) == 6
+    assert served == set(sorted(worths)[2:])
+
+
+async def test_a_round_is_told_verified_and_replayed_with_what_a_place_more_is_worth(stepped):
+    service, clock = stepped
+    night = await cheap_window(service, 60, 90)
+    tasks = await hold_tasks(service, ["0.005"] * 6 + ["0.004"] * 3, 240)
+    await step(service, clock, 0)
+    (call,) = await calls(service)
+    shown = (await service.client.get(f"/v1/auctions/{call['id']}")).json()
+    cleared = shown["cleared"]
+    assert (shown["kind"], shown["task_id"], shown["bids"]) == ("call", None, [])
+    assert (cleared["how"], cleared["gap_usd"], cleared["tasks"], cleared["placed"]) == ("optimal", "0", 9, 6)
+    assert cleared["contended"] == [night]
+    assert [(pool["slot_from"], pool["placed"]) for pool in cleared["pools"]] == [(at(60), 3), (at(75), 3)]
+    prices = {pool["shadow_price_usd"] for pool in cleared["pools"]}
+    assert prices
+    assert "0" not in prices
+    assert shown["replay"] == {"identical": True}
+    again = await service.client.post(f"/v1/auctions/{call['id']}/replay")
+    assert again.json() == {"identical": True, "auction_id": call["id"]}
+    scarce = (await service.client.get(f"/v1/offers/{night}/scarcity")).json()
+    worth = {slot["from"]: slot["shadow_price_usd"] for slot in scarce["slots"]}
+    assert scarce["auction_id"] == call["id"]
+    assert {worth[at(60)], worth[at(75)]} == prices
+    assert worth[at(0)] == "0"
+    placed = [task for task in await ran(service, tasks) if task["auction_id"] == call["id"]]
+    assert len(placed) == 6
+    assert {task["hold"]["policy"] for task in placed} == {"call"}
+
+
+async def test_where_nothing_is_contended_no_round_is_recorded_and_holds_stay(stepped):
+    service, clock = stepped
+    await cheap_window(service, 60, 90)
+    before = await hold_tasks(service, ["0.5"] * 3, 240)
+    await step(service, clock, 0)
+    assert await calls(service) == []
+    assert [task["hold"] for task in await ran(service, before)] == [task["hold"] for task in before]
+
+
+async def test_a_solver_out_of_time_leaves_the_greedy_answer_with_its_gap(stepped):
+    service, clock = stepped
+    await cheap_window(service, 60, 90)
+    await hold_tasks(service, ["0.5"] * 9, 240)
+    market = service.running.market
+    market.rules = replace(market.rules, round_solve_s=0.0)
+    await step(service, clock, 0)
+    (call,) = await calls(service)
+    shown = (await service.client.get(f"/v1/auctions/{call['id']}")).json()
+    assert shown["cleared"]["how"] == "timed_out"
+    assert shown["cleared"]["placed"] == 6
+    assert shown["replay"] == {"identical": True}
+
+
+async def calls(service: Served) -> list[dict[str, Any]]:
+    """The call auctions, the newest first."""
+    listed = (await service.client.get("/v1/auctions?limit=200")).json()["data"]
+    return [auction for auction in listed if auction["kind"] == "call"]
+
+
+async def test_a_changed_figure_of_a_round_is_noticed(stepped):
+    service, clock = stepped
+    await cheap_window(service, 60, 90)
+    await hold_tasks(service, ["0.5"] * 9, 240)
+    await step(service, clock, 0)
+    (call,) = await calls(service)
+    async with service.running.market.database.read() as conn:
+        record = await log.record_of(conn, call["id"])
+    welfare = orjson.loads(record.line)["outcome"]["welfare"]
+    forged = record.line.replace(b'"welfare":%d' % welfare, b'"welfare":%d' % (welfare + 1))
+
+    async def forge(conn: Any) -> None:
+        await conn.execute(
+            text("update log set line = :line where id = :id"), {"line": forged, "id": record.id}
+        )
+
+    await service.running.market.database.writer.write(forge)
+    shown = (await service.client.get(f"/v1/auctions/{call['id']}")).json()
+    assert [one["field"] for one in shown["replay"]["differences"]] == ["welfare"]
+
+
+async def test_the_export_has_the_round_and_its_places_and_the_round_stands(stepped):
+    service, clock = stepped
+    await cheap_window(service, 60, 90)
+    tasks = await hold_tasks(service, ["0.5"] * 9, 240)
+    await step(service, clock, 0)
+    await service.running.sweeps.number_leaves()
+    market = service.running.market
+    lines = [line.strip() async for line in export(market)]
+    parsed = [orjson.loads(line) for line in lines]
+    (number,) = [place for place, line in enumerate(parsed) if line.get("kind") == "call"]
+    book = await market.keeper.at(parsed[number]["book"]["version"])
+    seed = await market.seeds.at(parsed[number]["as_of"])
+    again = replay_call(lines[number], instance_of_line(lines[number], book), seed)
+    assert again.stands
+    assert again.identical
+    placed = [line for line in parsed if line["type"] == "place"]
+    assert {line["task_id"] for line in placed} < {task["id"] for task in tasks}
+    assert {line["auction_id"] for line in placed} == {parsed[number]["id"]}
+    assert len(placed) == 6
+
+
+async def test_requesters_see_the_rounds_that_placed_their_tasks_and_no_others(stepped):
+    service, clock = stepped
+    await cheap_window(service, 60, 90)
+    await hold_tasks(service, ["0.5"] * 9, 240)
+    await step(service, clock, 0)
+    (call,) = await calls(service)
+    made = await service.client.post("/v1/accounts", json={"name": "others"})
+    async with await service.key("requester", account_id=made.json()["id"]) as stranger:
+        assert (await stranger.get(f"/v1/auctions/{call['id']}")).status_code == 404
+    async with await service.key("requester") as own:
+        assert (await own.get(f"/v1/auctions/{call['id']}")).status_code == 200
+
+
+async def test_a_task_that_changed_while_the_round_was_solved_is_skipped(stepped, monkeypatch):
+    service, _ = stepped
+    await cheap_window(service, 60, 90)
+    tasks = await hold_tasks(service, ["0.005"] * 9, 240)
+
+    async def while_others_cancel(*given: Any) -> Any:
+        for task in tasks:
+            assert (await service.client.delete(f"/v1/tasks/{task['id']}")).status_code == 200
+        return await solve(*given)
+
+    monkeypatch.setattr(rounds, "solve", while_others_cancel)
+    held = await rounds.hold_round(service.running.market, service.running.dispatcher)
+    assert held is not None
+    assert (int(held.cleared.units.sum()), held.placed, held.started) == (6, 0, 0)
+    assert {task["state"] for task in await ran(service, tasks)} == {"cancelled"}

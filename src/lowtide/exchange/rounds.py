@@ -21,10 +21,10 @@ from lowtide.exchange.round_input import RoundInput, round_input
 from lowtide.exchange.solving import solve
 from lowtide.market.book import Book
 from lowtide.market.clearing.award import Award, awards
-from lowtide.market.clearing.instance import Instance
 from lowtide.market.clearing.outcome import Cleared
 from lowtide.market.clearing.payment import POSTED, UNIFORM
 from lowtide.market.clearing.record import CALL, Round, call_line, place_line
+from lowtide.market.clearing.rounds import kept_awards, settling
 from lowtide.market.deferral.known import Deferral
 from lowtide.market.record import auction_key
 from lowtide.market.task import Task
@@ -106,7 +106,15 @@ async def hold_round(market: Market, dispatcher: Dispatcher) -> Held | None:
     if found is None:
         return None
     rule = UNIFORM if market.rules.rule == UNIFORM else POSTED
-    call = Round(new_id("auc", now), now, found.book.version, found.book.digest.hex(), slot_us, rule=rule)
+    call = Round(
+        new_id("auc", now),
+        now,
+        found.book.version,
+        found.book.digest.hex(),
+        slot_us,
+        rule=rule,
+        contended=tuple(sorted(found.rooms)),
+    )
     key = auction_key(await market.seeds.at(now), call.id)
     cleared = await solve(found.instance, key, market.rules.round_solve_s)
     places = places_of(found, cleared, key, rule, slot_us)
@@ -135,9 +143,10 @@ async def hold_round(market: Market, dispatcher: Dispatcher) -> Held | None:
 def places_of(found: RoundInput, cleared: Cleared, key: bytes, rule: str, slot_us: int) -> list[Place]:
     """The places at contended offers, soonest first; starts are spread over a slot as the offer can carry them.
 
-    Who was given another offer's is left to its own rule: that has no shortage.
+    Who was given what can be had at any time is left to its own rule.
     """
     settles = settling(found.instance, found.book)
+    kept = kept_awards(found.instance, cleared, found.rooms)
     paid = awards(found.instance, cleared, key, rule, settles)
     own = awards(found.instance, cleared, key, POSTED)
     capacity = found.instance.capacity.reshape(len(found.instance.offers), -1)
@@ -149,9 +158,9 @@ def places_of(found: RoundInput, cleared: Cleared, key: bytes, rule: str, slot_u
         key=lambda both: (both[0].slot, found.wanting[both[0].task_id].latest_start, _order(both[0])),
     )
     for award, posted in ordered:
-        room = found.rooms.get(award.offer)
-        if room is None:
+        if (award.task_id, award.offer, award.slot) not in kept:
             continue
+        room = found.rooms[award.offer]
         before = taken[award.offer, award.slot]
         taken[award.offer, award.slot] += 1
         begin, width = found.starts[award.slot], slot_us - found.starts[award.slot] % slot_us
@@ -166,13 +175,6 @@ def places_of(found: RoundInput, cleared: Cleared, key: bytes, rule: str, slot_u
 
 def _order(award: Award) -> bytes:
     return sha256(award.task_id.encode())
-
-
-def settling(instance: Instance, book: Book) -> Any:
-    """By offer of the instance, whether it is paid through us."""
-    import numpy as np
-
-    return np.array([book.rows[book.row_of[offer]].offer.settles for offer in instance.offers], np.bool_)
 
 
 async def _write_call(conn: AsyncConnection, call: Round, line: bytes, any_placed: bool) -> None:

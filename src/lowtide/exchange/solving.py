@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import multiprocessing
+from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import Any
 
 from lowtide.market.clearing.call import clear_call
 from lowtide.market.clearing.flow import SolverFailed, out_of_time
@@ -16,27 +18,34 @@ _SPAWN = multiprocessing.get_context("spawn")
 async def solve(instance: Instance, key: bytes, within_s: float) -> Cleared:
     """The round cleared to the optimum, or greedily with its certified gap where that takes longer (real time).
 
-    A process that dies counts as one that took too long. Raises what `clear_call` raises.
+    Raises SolverFailed.
     """
-    if within_s > 0:
-        answer = await asyncio.to_thread(_elsewhere, instance, key, within_s)
-        if isinstance(answer, Exception):
-            raise answer
-        if answer is not None:
-            return answer
+    answer = await beside(clear_call, instance, key, within_s=within_s)
+    if isinstance(answer, Cleared):
+        return answer
     return await asyncio.to_thread(clear_call, instance, key, solver=out_of_time)
 
 
-def _elsewhere(instance: Instance, key: bytes, within_s: float) -> Cleared | Exception | None:
+async def beside(function: Callable[..., Any], *given: Any, within_s: float) -> Any:
+    """What a function of a module gives in a process of its own; None where that takes longer (real time), or dies.
+
+    Raises SolverFailed where the function raises.
+    """
+    if within_s <= 0:
+        return None
+    answer = await asyncio.to_thread(_elsewhere, function, given, within_s)
+    if isinstance(answer, SolverFailed):
+        raise answer
+    return answer
+
+
+def _elsewhere(function: Callable[..., Any], given: tuple[Any, ...], within_s: float) -> Any:
     here, there = _SPAWN.Pipe(duplex=False)
-    process = _SPAWN.Process(target=_work, args=(there, instance, key), daemon=True)
+    process = _SPAWN.Process(target=_work, args=(there, function, given), daemon=True)
     process.start()
     there.close()
     try:
-        if not here.poll(within_s):
-            return None
-        answer: Cleared | Exception = here.recv()
-        return answer
+        return here.recv() if here.poll(within_s) else None
     except EOFError:
         return None
     finally:
@@ -46,10 +55,10 @@ def _elsewhere(instance: Instance, key: bytes, within_s: float) -> Cleared | Exc
         process.close()
 
 
-def _work(answer: Connection, instance: Instance, key: bytes) -> None:
-    found: Cleared | Exception
+def _work(answer: Connection, function: Callable[..., Any], given: tuple[Any, ...]) -> None:
+    found: Any
     try:
-        found = clear_call(instance, key)
+        found = function(*given)
     except Exception as fault:
         found = SolverFailed(f"The round could not be solved: {fault}")
     # Who asked may have stopped waiting.

@@ -193,6 +193,12 @@ def _has_label(conn: AsyncConnection, name: str, value: str) -> ColumnElement[bo
     return select(label.c.key).where(label.c.key == name, label.c.value == value).exists()
 
 
+async def any_decided_by(conn: AsyncConnection, account_id: str, auction_id: str) -> bool:
+    """Whether an auction is the last that decided on some task of an account."""
+    query = select(_TASKS.c.id).where(_TASKS.c.account_id == account_id, _TASKS.c.auction_id == auction_id)
+    return (await conn.execute(query.limit(1))).first() is not None
+
+
 async def count_tasks(conn: AsyncConnection) -> int:
     """How many tasks there are."""
     return await rows.scalar_int(conn, select(func.count()).select_from(_TASKS))

@@ -1,6 +1,6 @@
 """A round on the book: what each offer asks each kind of held task in each slot, and the same again from its record."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import orjson
 from lowtide.market.book import Book
 from lowtide.market.clearing.arrays import Bools, Ints
 from lowtide.market.clearing.instance import HeldTasks, Instance, Pools, build
+from lowtide.market.clearing.outcome import Cleared
 from lowtide.market.spot import Inputs, clear
 from lowtide.market.task import Task, task_from_values, task_values
 from lowtide.values.canonical import canonical
@@ -83,6 +84,41 @@ def instance_of_line(line: bytes, book: Book) -> Instance:
         np.array(stored["capacity"], np.int64).reshape(shape[1:]),
     )
     return build(HeldTasks(ids, *columns.T), pools)
+
+
+def keeps(instance: Instance, cleared: Cleared, contended: Collection[str]) -> Bools:
+    """By assignment, whether its tasks keep to it: a place at a contended offer that is scarce, or as cheap as any there.
+
+    What is neither can be had at any time: its tasks lose nothing by going on as they would have without a round.
+    """
+    offers = np.array([offer in contended for offer in instance.offers], np.bool_)
+    inside = np.repeat(offers, instance.slot_count)
+    slot = np.arange(instance.pool_count) % instance.slot_count
+    found = np.zeros(len(cleared.group), np.bool_)
+    for entry, (group, pool) in enumerate(zip(cleared.group.tolist(), cleared.pool.tolist(), strict=True)):
+        costs = instance.expected_nano[instance.kind[group]]
+        open_to = inside & (slot < instance.slots[group]) & (instance.weight[group] > 0)
+        cheapest = int(costs[open_to].min()) if open_to.any() else 0
+        found[entry] = inside[pool] and (cleared.price[pool] > 0 or costs[pool] <= cheapest)
+    return found
+
+
+def kept_awards(
+    instance: Instance, cleared: Cleared, contended: Collection[str]
+) -> frozenset[tuple[str, str, int]]:
+    """The assignments that are kept to, by (task, offer, slot), for every task of their groups."""
+    which = np.flatnonzero(keeps(instance, cleared, contended)).tolist()
+    return frozenset(
+        (task, instance.offer_of(pool), instance.slot_of(pool))
+        for entry in which
+        for pool in [int(cleared.pool[entry])]
+        for task in instance.tasks[int(cleared.group[entry])]
+    )
+
+
+def settling(instance: Instance, book: Book) -> Bools:
+    """By offer of the instance, whether it is paid through us."""
+    return np.array([book.rows[book.row_of[offer]].offer.settles for offer in instance.offers], np.bool_)
 
 
 def _rounded_up(size: int) -> int:
