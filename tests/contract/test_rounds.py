@@ -1,5 +1,6 @@
 """Call auctions live: many held tasks that want one cheap hour of an offer with a single place."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,15 +8,21 @@ from typing import Any
 import orjson
 import pytest
 from sqlalchemy import text
+from typer.testing import CliRunner, Result
 
+from lowtide.api.auction_answers import Auction, AuctionListed
+from lowtide.api.forecast_answers import OfferScarcity
+from lowtide.cli import app
 from lowtide.exchange import rounds
 from lowtide.exchange.review import export
+from lowtide.exchange.rounds import Rounds
 from lowtide.exchange.solving import solve
 from lowtide.market.clearing.record import replay_call
 from lowtide.market.clearing.rounds import instance_of_line
 from lowtide.simulate.clock import SteppedClock
 from lowtide.store import log
-from tests.contract.served import Served, served_market
+from lowtide.values.money import nano
+from tests.contract.served import OPERATOR_KEY, Served, served_market
 
 START = datetime(2026, 11, 25, 8, tzinfo=UTC)
 FAST = {"p50_ms": 299_000, "p95_ms": 300_000, "tokens_per_second": 1_000}
@@ -37,10 +44,18 @@ async def stepped(template, tmp_path, upstreams, upstream_url):
         yield service, clock
 
 
-async def cheap_window(service: Served, begin: float, end: float, **fields: Any) -> str:
+async def run(service: Served, *words: str) -> Result:
+    """The command as it is typed, in a thread beside the market."""
+    typed = ["auctions", *words, "--url", service.url, "--key", OPERATOR_KEY]
+    return await asyncio.to_thread(CliRunner().invoke, app, typed)
+
+
+async def cheap_window(
+    service: Served, begin: float, end: float, name: str = "night", cheap: str = "1", **fields: Any
+) -> str:
     """An offer with one place that is cheap between two instants (minutes), and dear before and after."""
-    offer = await service.offer("night", None, capacity={"concurrency": 1}, latency=FAST, **fields)
-    windows = [("10", 0, begin), ("1", begin, end), ("10", end, 2_880)]
+    offer = await service.offer(name, None, capacity={"concurrency": 1}, latency=FAST, **fields)
+    windows = [("10", 0, begin), (cheap, begin, end), ("10", end, 2_880)]
     curve = [
         {
             "prices": {"input_per_mtok": price, "output_per_mtok": price},
@@ -123,7 +138,10 @@ async def test_a_round_is_told_verified_and_replayed_with_what_a_place_more_is_w
     tasks = await hold_tasks(service, ["0.005"] * 6 + ["0.004"] * 3, 240)
     await step(service, clock, 0)
     (call,) = await calls(service)
-    shown = (await service.client.get(f"/v1/auctions/{call['id']}")).json()
+    answer = await service.client.get(f"/v1/auctions/{call['id']}")
+    Auction.model_validate_json(answer.content)
+    AuctionListed.model_validate(call)
+    shown = answer.json()
     cleared = shown["cleared"]
     assert (shown["kind"], shown["task_id"], shown["bids"]) == ("call", None, [])
     assert (cleared["how"], cleared["gap_usd"], cleared["tasks"], cleared["placed"]) == ("optimal", "0", 9, 6)
@@ -135,7 +153,9 @@ async def test_a_round_is_told_verified_and_replayed_with_what_a_place_more_is_w
     assert shown["replay"] == {"identical": True}
     again = await service.client.post(f"/v1/auctions/{call['id']}/replay")
     assert again.json() == {"identical": True, "auction_id": call["id"]}
-    scarce = (await service.client.get(f"/v1/offers/{night}/scarcity")).json()
+    told = await service.client.get(f"/v1/offers/{night}/scarcity")
+    OfferScarcity.model_validate_json(told.content)
+    scarce = told.json()
     worth = {slot["from"]: slot["shadow_price_usd"] for slot in scarce["slots"]}
     assert scarce["auction_id"] == call["id"]
     assert {worth[at(60)], worth[at(75)]} == prices
@@ -244,3 +264,60 @@ async def test_a_task_that_changed_while_the_round_was_solved_is_skipped(stepped
     assert held is not None
     assert (int(held.cleared.units.sum()), held.placed, held.started) == (6, 0, 0)
     assert {task["state"] for task in await ran(service, tasks)} == {"cancelled"}
+
+
+async def test_the_commands_show_a_round_and_replay_it(stepped):
+    service, clock = stepped
+    await cheap_window(service, 60, 90)
+    await hold_tasks(service, ["0.5"] * 9, 240)
+    await step(service, clock, 0)
+    (call,) = await calls(service)
+    told = (await run(service, "show", call["id"])).output
+    assert "9, of which 6 got a place" in told
+    assert "optimal, gap $0" in told
+    assert told.count(" 3 ") >= 4
+    assert "Replayed just now: identical." in told
+    assert "(call)" in (await run(service, "list")).output
+    again = await run(service, "replay", call["id"])
+    assert (again.exit_code, "identical" in again.output) == (0, True)
+
+
+async def test_where_the_rule_is_uniform_all_that_clear_together_pay_the_dearest_ask(stepped):
+    service, clock = stepped
+    market = service.running.market
+    market.rules = replace(market.rules, rule="uniform")
+    night = await cheap_window(service, 60, 90, settles=True)
+    dusk = await cheap_window(service, 60, 90, "dusk", "2", settles=True)
+    tasks = await hold_tasks(service, ["0.5"] * 10, 240)
+    for minute in range(100):
+        await step(service, clock, minute)
+    ended = await ran(service, tasks)
+    first = (await calls(service))[-1]["id"]
+    assert (await run(service, "replay", first)).exit_code == 0
+    served = [task for task in ended if task["award"]["offer_id"] == night]
+    assert len(served) == 6
+    assert {task["award"]["offer_id"] for task in ended} == {night, dusk}
+    for task in served:
+        bid, price = nano(task["award"]["bid_usd"]), nano(task["award"]["price_usd"])
+        assert (task["award"]["rule"], price) == ("uniform", 2 * bid)
+        assert nano(task["receipt"]["paid_usd"]) < price
+    assert sum((await service.balances()).values()) == 0
+
+
+async def test_a_node_that_has_not_the_duty_holds_no_round_but_knows_the_prices(stepped):
+    service, clock = stepped
+    night = await cheap_window(service, 60, 90)
+    await hold_tasks(service, ["0.005"] * 9, 240)
+    market = service.running.market
+    mine, other = market.node, "node-other"
+    market.node = other
+    await service.running.sweeps.rounds()
+    market.node = mine
+    assert len(await calls(service)) == 1
+    late = Rounds(market, service.running.dispatcher)
+    market.scarcity.last = None
+    await late.look()
+    assert len(await calls(service)) == 1
+    clock.advance_to(START + timedelta(minutes=60))
+    assert market.scarcity.last is not None
+    assert market.scarcity.last.prices[night][4] > 0
