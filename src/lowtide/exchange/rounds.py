@@ -1,7 +1,7 @@
 """Rounds: every so often the held tasks that want more of an offer than it can carry are cleared together.
 
-One node does it, under a lease. The record of the round and the first tasks' places are one commit, the others' follow in
-batches: a node that dies in between leaves holds as they were.
+One node does it, under a lease that it holds for as long as it works. The round's record and the first tasks' places are
+one commit, the others' follow in batches: a node that dies in between leaves holds as they were.
 """
 
 import time
@@ -41,7 +41,8 @@ _RETRIES = 4
 """How often a task looks again for a place that is still taken, in the time that one is usually taken."""
 BATCH = 32
 """Tasks placed in one commit."""
-_LEASE_US = 60 * SECOND_US
+_LEASE_US = 5 * SECOND_US
+"""How much longer than its solver a round may take before another node holds it, in real time."""
 _log = structlog.get_logger()
 
 
@@ -71,27 +72,32 @@ class Held:
 
 
 class Rounds:
-    """The duty of one node; what it remembers is only which slot it has done."""
+    """The duty of whichever node comes first; it remembers only which slot is done."""
 
     def __init__(self, market: Market, dispatcher: Dispatcher) -> None:
         self._market, self._dispatcher = market, dispatcher
         self._done_slot: int | None = None
 
     async def look(self) -> None:
-        """Hold a round where a slot has begun and this node has the duty; else read what another's came to."""
+        """Hold this slot's round where no node did yet or does now; else read what another's came to."""
         market = self._market
         if not market.rules.round_s:
             return
-        slot = market.now() // (market.rules.round_s * SECOND_US)
-        if slot != self._done_slot:
-            # Refused, the slot is another node's: it is not asked for again.
-            self._done_slot = slot
-            if await self._mine():
-                await hold_round(market, self._dispatcher)
+        slot_us = market.rules.round_s * SECOND_US
+        slot = market.now() // slot_us
+        if slot != self._done_slot and await self._take():
+            try:
+                async with market.database.read() as conn:
+                    last = await auctions.latest_call(conn)
+                if last is None or last.as_of // slot_us != slot:
+                    await hold_round(market, self._dispatcher)
+                self._done_slot = slot
+            finally:
+                await market.database.writer.write(lambda conn: duties.drop(conn, DUTY, market.node))
         async with market.database.read() as conn:
             await market.scarcity.read(conn)
 
-    async def _mine(self) -> bool:
+    async def _take(self) -> bool:
         market, real_now = self._market, time.time_ns() // 1_000
         lease = _LEASE_US + int(market.rules.round_solve_s * SECOND_US)
         return await market.database.writer.write(

@@ -66,7 +66,7 @@ class Sweeps:
             "compact": (self.compact, 3_600.0),
             "hindsight": (self.hindsight, 30.0),
             "forecasts": (self.forecasts, 10.0),
-            "rounds": (self.rounds, 2.0),
+            "rounds": (self.rounds, 1.0),
             "extend": (self._market.keeper.extend, 86_400.0),
         }
         if self._market.database.dialect != "sqlite":
