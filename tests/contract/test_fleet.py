@@ -12,6 +12,7 @@ import pytest
 from lowtide.api.server import create_api
 from lowtide.app import Running, attach, read_settings, running_market
 from lowtide.exchange.recover import recover
+from lowtide.exchange.rounds import Rounds
 from lowtide.simulate.faults import Fault
 from lowtide.simulate.server import serving
 from lowtide.simulate.upstream import Upstreams
@@ -62,13 +63,14 @@ async def offer_id(client: httpx.AsyncClient) -> str:
     return found
 
 
-async def push_steps(client: httpx.AsyncClient, step_s: float) -> int:
+async def push_steps(client: httpx.AsyncClient, step_s: float, offer: str | None = None) -> int:
     """A price that halves in so many seconds; the book version that has it."""
     step = datetime.now(UTC) + timedelta(seconds=step_s)
     later = {"prices": {"input_per_mtok": "1", "output_per_mtok": "1"}, "valid_from": rfc3339(step)}
     later["valid_until"] = rfc3339(step + timedelta(hours=1))
     now = {"prices": {"input_per_mtok": "2", "output_per_mtok": "2"}, "valid_until": rfc3339(step)}
-    pushed = await client.post(f"/v1/offers/{await offer_id(client)}/quotes", json={"curve": [now, later]})
+    offer = offer or await offer_id(client)
+    pushed = await client.post(f"/v1/offers/{offer}/quotes", json={"curve": [now, later]})
     assert pushed.status_code == 201, pushed.text
     version: int = pushed.json()["book_version"]
     return version
@@ -196,3 +198,29 @@ async def test_a_node_that_starts_knows_the_bidders_that_stand(fleet):
     )
     async with running_market(settings, stocked=False, ticking=False) as third:
         assert third.market.bidders.active
+
+
+async def test_of_two_nodes_one_holds_the_round_of_a_slot(fleet) -> None:
+    nodes, clients = fleet
+    slow = {
+        "capacity": {"concurrency": 1},
+        "latency": {"p50_ms": 299_000, "p95_ms": 299_000, "tokens_per_second": 1_000},
+    }
+    provider_id = (await clients[0].get("/v1/providers")).json()["data"][0]["id"]
+    listing = {"provider_id": provider_id, "model": "n", **slow}
+    listed = (await clients[0].post("/v1/offers", json=listing)).json()["id"]
+    await caught_up(nodes[1], await push_steps(clients[0], 3_600, listed))
+    body = {"input": HELLO, "constraints": {"complete_within_s": 2 * 3_600, "max_cost_usd": "0.1"}}
+    posted = [(await clients[number % 2].post("/v1/tasks", json=body)).json() for number in range(12)]
+    assert {task["state"] for task in posted} == {"held"}
+    duties = [Rounds(node.market, node.dispatcher) for node in nodes]
+    await asyncio.gather(*(duty.look() for duty in duties))
+    await asyncio.gather(*(duty.look() for duty in duties))
+    auctions = (await clients[1].get("/v1/auctions?limit=200")).json()["data"]
+    held = [auction["id"] for auction in auctions if auction["kind"] == "call"]
+    assert len(held) == 1
+    assert {node.market.scarcity.last.auction_id for node in nodes} == set(held)
+    shown = (await clients[1].get(f"/v1/auctions/{held[0]}")).json()
+    assert shown["cleared"]["tasks"] == 12
+    assert shown["cleared"]["placed"] > 3
+    assert shown["replay"] == {"identical": True}

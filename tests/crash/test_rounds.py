@@ -15,7 +15,7 @@ from lowtide.values.money import nano
 from tests.crash.killing import Node, all_final, check_ledger, rows
 
 COUNT = 36
-KILLS = 4
+KILLS = 3
 ROUND_S = 2
 SLOW = {"p50_ms": 950, "p95_ms": 950, "tokens_per_second": 10_000}
 """One place that takes a second or so: two calls a round."""
@@ -34,7 +34,7 @@ async def list_offers(node: Node, upstream_url: str) -> None:
             provider = (await client.post("/v1/providers", json=body)).json()["id"]
             offer = {"provider_id": provider, "model": "m", "capacity": places, "latency": SLOW}
             offer_id = (await client.post("/v1/offers", json=offer)).json()["id"]
-            begin, end = ahead(10), ahead(22)
+            begin, end = ahead(12), ahead(24)
             windows: list[dict[str, Any]] = [{"price": "8", "valid_until": ahead(3_600)}]
             if name == "night":
                 windows = [
@@ -71,7 +71,7 @@ async def test_tasks_outlive_kills_amid_rounds_and_each_is_done_once_in_time(tmp
             await list_offers(node, upstream_url)
             ids = await post_tasks(node)
             for _ in range(KILLS):
-                await asyncio.sleep(random.uniform(1.3, 2.4))
+                await asyncio.sleep(random.uniform(2.5, 4.5))
                 await node.kill()
                 await node.start()
             ended = await all_final(node, ids, 100)
