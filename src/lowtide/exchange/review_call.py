@@ -1,5 +1,6 @@
 """Reviewing a call auction: its instance built anew from the record and the book, its outcome verified, or solved again."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,11 @@ import orjson
 from lowtide.exchange.market import Market
 from lowtide.exchange.solving import beside
 from lowtide.market.book import Book
-from lowtide.market.clearing.award import awards
 from lowtide.market.clearing.instance import Instance
 from lowtide.market.clearing.outcome import Cleared, outcome_from_values, verify
-from lowtide.market.clearing.record import ReplayedCall, Round, place_line, replay_call
-from lowtide.market.clearing.rounds import instance_of_line, settling
-from lowtide.market.record import auction_key
+from lowtide.market.clearing.payment import payments
+from lowtide.market.clearing.record import ReplayedCall, replay_call
+from lowtide.market.clearing.rounds import instance_of_line, settling, unfounded
 from lowtide.store import auctions, log
 from lowtide.store.tables import AuctionRow, LogLine
 from lowtide.values.errors import NotFound
@@ -59,17 +59,16 @@ async def review_call(market: Market, auction_id: str, *, again: bool = False) -
         if isinstance(solved, ReplayedCall) and solved.identical is False:
             differences.append(("outcome", "as recorded", "another when solved again"))
     places = [line.line for line in lines if line.type == "place"]
-    due = frozenset[bytes]() if differences else _places(stored, instance, cleared, seed, book)
-    wrong = [] if differences else [line for line in places if line not in due]
-    differences += [("place", orjson.loads(line), None) for line in wrong]
+    if not differences:
+        differences += _unfounded(places, instance, cleared, stored["rule"], book)
     return ReviewedCall(row, record, instance, cleared, len(places), tuple(differences))
 
 
-def _places(
-    stored: dict[str, Any], instance: Instance, cleared: Cleared, seed: bytes, book: Book
-) -> frozenset[bytes]:
-    """The lines of all the places that the outcome gives."""
-    call = Round(stored["id"], stored["as_of"], book.version, "", stored["slot_us"], rule=stored["rule"])
-    key = auction_key(seed, call.id)
-    given = awards(instance, cleared, key, call.rule, settling(instance, book))
-    return frozenset(place_line(call, award) for award in given)
+def _unfounded(
+    lines: Sequence[bytes], instance: Instance, cleared: Cleared, rule: str, book: Book
+) -> list[tuple[str, Any, Any]]:
+    """The lines of places that the outcome does not give, or not at that price."""
+    told = [orjson.loads(line) for line in lines]
+    paid = payments(instance, cleared, rule, settling(instance, book))
+    places = ((one["task_id"], one["offer"], one["slot"], one["price"], one["surplus"]) for one in told)
+    return [("place", told[number], None) for number in unfounded(instance, cleared, paid, places)]

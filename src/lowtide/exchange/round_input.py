@@ -33,7 +33,7 @@ PAGE = 1_000
 class Wanting:
     """A held task that takes part: as stored, as the core sees it, and where its own rule would have it run.
 
-    `latest_start` in µs; `wants` is (offer id, when).
+    `latest_start` in µs; `wants` is (offer id, when), `place` what a round gave it, as (offer id, slot's start).
     """
 
     stored: StoredHold
@@ -41,6 +41,7 @@ class Wanting:
     kind: str
     latest_start: int
     wants: tuple[str, int]
+    place: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +90,12 @@ async def _wanting(market: Market, limited: set[str], until: int) -> list[Wantin
         for stored in page:
             hold = orjson.loads(stored.hold or "{}")
             own = hold.get("own", hold)
+            place = (hold["offer_id"], hold["slot"]) if "own" in hold else None
             wants = (own.get("offer_id"), own.get("release_at", stored.release_at))
             if "forecast" in hold or wants[0] not in limited or "latest_start" not in hold:
                 continue
             task = with_usual_output(market, task_from_values(stored.id, orjson.loads(stored.decided_as)))
-            found.append(Wanting(stored, task, kind_of(task), hold["latest_start"], wants))
+            found.append(Wanting(stored, task, kind_of(task), hold["latest_start"], wants, place))
         read += len(page)
         if len(page) < PAGE or page[-1].release_at > until:
             break

@@ -24,7 +24,7 @@ from lowtide.market.clearing.award import Award, awards
 from lowtide.market.clearing.outcome import Cleared
 from lowtide.market.clearing.payment import POSTED, UNIFORM
 from lowtide.market.clearing.record import CALL, Round, call_line, place_line
-from lowtide.market.clearing.rounds import kept_awards, settling
+from lowtide.market.clearing.rounds import kept_awards, settling, steadied
 from lowtide.market.deferral.known import Deferral
 from lowtide.market.record import auction_key
 from lowtide.market.task import Task
@@ -89,9 +89,10 @@ class Rounds:
             try:
                 async with market.database.read() as conn:
                     last = await auctions.latest_call(conn)
+                # A round that fails is not tried again each second: the next slot's may do better.
+                self._done_slot = slot
                 if last is None or last.as_of // slot_us != slot:
                     await hold_round(market, self._dispatcher)
-                self._done_slot = slot
             finally:
                 await market.database.writer.write(lambda conn: duties.drop(conn, DUTY, market.node))
         async with market.database.read() as conn:
@@ -151,10 +152,20 @@ def places_of(found: RoundInput, cleared: Cleared, key: bytes, rule: str, slot_u
 
     Who was given what can be had at any time is left to its own rule.
     """
-    settles = settling(found.instance, found.book)
-    kept = kept_awards(found.instance, cleared, found.rooms)
-    paid = awards(found.instance, cleared, key, rule, settles)
-    own = awards(found.instance, cleared, key, POSTED)
+    instance = found.instance
+    kept = kept_awards(instance, cleared, found.rooms)
+    paid = awards(instance, cleared, key, rule, settling(instance, found.book))
+    own = awards(instance, cleared, key, POSTED)
+    begins = [start - start % slot_us for start in found.starts]
+    now = {
+        task_id: (one.place[0], one.place[1] - one.place[1] % slot_us)
+        for task_id, one in found.wanting.items()
+        if one.place is not None
+    }
+    stayed = steadied(instance, [(award.task_id, award.offer, award.slot) for award in own], begins, now)
+    paid, own = (
+        [one._replace(task_id=name) for one, name in zip(its, stayed, strict=True)] for its in (paid, own)
+    )
     capacity = found.instance.capacity.reshape(len(found.instance.offers), -1)
     row_of = {offer: row for row, offer in enumerate(found.instance.offers)}
     taken, places = Counter[tuple[str, int]](), list[Place]()

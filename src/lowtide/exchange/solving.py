@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import multiprocessing
+import threading
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -12,6 +14,7 @@ from lowtide.market.clearing.flow import SolverFailed, out_of_time
 from lowtide.market.clearing.instance import Instance
 from lowtide.market.clearing.outcome import Cleared
 
+_SLICE_S = 0.2
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -33,19 +36,30 @@ async def beside(function: Callable[..., Any], *given: Any, within_s: float) -> 
     """
     if within_s <= 0:
         return None
-    answer = await asyncio.to_thread(_elsewhere, function, given, within_s)
+    left = threading.Event()
+    try:
+        answer = await asyncio.to_thread(_elsewhere, function, given, within_s, left)
+    finally:
+        # A service that is shut down does not wait for its solver.
+        left.set()
     if isinstance(answer, SolverFailed):
         raise answer
     return answer
 
 
-def _elsewhere(function: Callable[..., Any], given: tuple[Any, ...], within_s: float) -> Any:
+def _elsewhere(
+    function: Callable[..., Any], given: tuple[Any, ...], within_s: float, left: threading.Event
+) -> Any:
     here, there = _SPAWN.Pipe(duplex=False)
     process = _SPAWN.Process(target=_work, args=(there, function, given), daemon=True)
     process.start()
     there.close()
     try:
-        return here.recv() if here.poll(within_s) else None
+        ends = time.monotonic() + within_s
+        while not left.is_set() and time.monotonic() < ends:
+            if here.poll(min(_SLICE_S, within_s)):
+                return here.recv()
+        return None
     except EOFError:
         return None
     finally:

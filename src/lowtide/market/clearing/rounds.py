@@ -1,6 +1,6 @@
 """A round on the book: what each offer asks each kind of held task in each slot, and the same again from its record."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -114,6 +114,68 @@ def kept_awards(
         for pool in [int(cleared.pool[entry])]
         for task in instance.tasks[int(cleared.group[entry])]
     )
+
+
+def steadied(
+    instance: Instance,
+    given: Sequence[tuple[str, str, int]],
+    starts: Sequence[int],
+    now: Mapping[str, tuple[str, int]],
+) -> list[str]:
+    """Who takes each of the given places (task, offer, slot): identical tasks that have one of them already keep it.
+
+    `now` has by task its place from the round before: offer and start of the slot, µs. Only the first draw is by the
+    hash: else each round would shuffle those that nothing tells apart.
+    """
+    group_of = {task: number for number, its in enumerate(instance.tasks) for task in its}
+    free: dict[tuple[int, str, int], list[int]] = {}
+    for number, (task, offer, slot) in enumerate(given):
+        free.setdefault((group_of[task], offer, starts[slot]), []).append(number)
+    taken: list[str | None] = [None] * len(given)
+    staying = set[str]()
+    for task, (offer, start) in sorted(now.items()):
+        places = free.get((group_of[task], offer, start))
+        if places:
+            taken[places.pop(0)] = task
+            staying.add(task)
+    losers: dict[int, list[str]] = {}
+    for number, (task, _, _) in enumerate(given):
+        if taken[number] is None and task not in staying:
+            taken[number] = task
+            staying.add(task)
+    for task, _, _ in given:
+        if task not in staying:
+            losers.setdefault(group_of[task], []).append(task)
+    return [
+        task if task is not None else losers[group_of[given[number][0]]].pop(0)
+        for number, task in enumerate(taken)
+    ]
+
+
+def unfounded(
+    instance: Instance, cleared: Cleared, paid_nano: Ints, places: Iterable[tuple[str, str, int, int, int]]
+) -> list[int]:
+    """Which places (task, offer, slot, price in nano-USD, surplus in µUSD) an outcome does not give, by their number.
+
+    Identical tasks may take each other's, and no assignment has more places than units.
+    """
+    group_of = {task: number for number, its in enumerate(instance.tasks) for task in its}
+    offer_of = {offer: number for number, offer in enumerate(instance.offers)}
+    assigned = zip(cleared.group.tolist(), cleared.pool.tolist(), strict=True)
+    entry_of = {pair: entry for entry, pair in enumerate(assigned)}
+    left, seen, found = cleared.units.tolist(), set[str](), list[int]()
+    for number, (task, offer, slot, price, surplus) in enumerate(places):
+        group, row = group_of.get(task, -1), offer_of.get(offer, -1)
+        entry = entry_of.get((group, row * instance.slot_count + slot))
+        if entry is None or task in seen or left[entry] == 0:
+            found.append(number)
+            continue
+        seen.add(task)
+        left[entry] -= 1
+        pool = row * instance.slot_count + slot
+        if (price, surplus) != (int(paid_nano[entry]), int(instance.weight[group, pool])):
+            found.append(number)
+    return found
 
 
 def settling(instance: Instance, book: Book) -> Bools:

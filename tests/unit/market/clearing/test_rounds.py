@@ -3,9 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
+from lowtide.market.clearing.award import awards
 from lowtide.market.clearing.call import clear_call
 from lowtide.market.clearing.instance import NO_LIMIT, HeldTasks, Pools, build
+from lowtide.market.clearing.payment import payments
 from lowtide.market.clearing.record import Round, call_line, replay_call
 from lowtide.market.clearing.rounds import (
     asks,
@@ -14,7 +18,9 @@ from lowtide.market.clearing.rounds import (
     kept_awards,
     kind_of,
     slot_starts,
+    steadied,
     task_of_kind,
+    unfounded,
 )
 from lowtide.market.record import auction_key
 from lowtide.market.task import Constraints, Objective, Task
@@ -125,3 +131,48 @@ def test_a_dear_place_that_is_not_scarce_is_not_kept_to_and_a_cheap_one_is():
     assert (cleared.welfare_micro, kept) == (29, {1})
     plenty = auction([wants], {"night": (5, 5, 5)}, slots=3)
     assert keeps(plenty, clear_call(plenty, KEY), {"night"}).all()
+
+
+@given(st.integers(0, 2**32), st.data())
+def test_whoever_keeps_a_place_each_place_has_one_task_of_its_group(seed, data):
+    wants = [
+        Wants("a", 20, {"x": 5, "y": 9}, count=data.draw(st.integers(1, 6))),
+        Wants("b", 30, {"x": 7, "y": 8}, count=data.draw(st.integers(1, 6))),
+    ]
+    instance = auction(wants, {"x": (1, 2), "y": (2, 1)}, slots=2)
+    cleared = clear_call(instance, KEY)
+    given_places = [(one.task_id, one.offer, one.slot) for one in awards(instance, cleared, KEY)]
+    every = [task for its in instance.tasks for task in its]
+    places = st.tuples(st.sampled_from(["x", "y"]), st.sampled_from([100, 200]))
+    now = data.draw(st.dictionaries(st.sampled_from(every), places))
+    takes = steadied(instance, given_places, [100, 200], now)
+    group_of = {task: number for number, its in enumerate(instance.tasks) for task in its}
+    assert len(set(takes)) == len(takes) == len(given_places)
+    assert [group_of[task] for task in takes] == [group_of[task] for task, _, _ in given_places]
+    again = {
+        task: (offer, [100, 200][slot]) for task, (_, offer, slot) in zip(takes, given_places, strict=True)
+    }
+    other = awards(instance, cleared, seed.to_bytes(8, "big"))
+    shuffled = [(one.task_id, one.offer, one.slot) for one in other]
+    kept = steadied(instance, shuffled, [100, 200], again)
+    assert {
+        task: (offer, [100, 200][slot]) for task, (_, offer, slot) in zip(kept, shuffled, strict=True)
+    } == again
+
+
+def test_places_that_the_outcome_does_not_give_are_named():
+    instance = auction([Wants("t", 20, {"x": 5}, count=3)], {"x": (1, 1)}, slots=2)
+    cleared = clear_call(instance, KEY)
+    paid = payments(instance, cleared)
+    good = [("t0", "x", 0, 5_000, 15), ("t1", "x", 1, 5_000, 15)]
+    assert unfounded(instance, cleared, paid, good) == []
+    assert unfounded(instance, cleared, paid, [("t2", *good[0][1:]), good[1]]) == []
+    for wrong in (
+        ("t0", "x", 0, 4_999, 15),
+        ("t0", "x", 0, 5_000, 14),
+        ("t0", "y", 0, 5_000, 15),
+        ("t9", "x", 0, 5_000, 15),
+        ("t1", "x", 0, 5_000, 15),
+        ("t0", "x", 1, 5_000, 15),
+    ):
+        assert unfounded(instance, cleared, paid, [good[1], wrong]) == [1]
