@@ -333,7 +333,7 @@ async def test_a_round_that_breaks_off_between_two_commits_leaves_whole_holds_an
     service, clock = stepped
     await cheap_window(service, 60, 90)
     before = {task["id"]: task for task in await hold_tasks(service, ["0.005"] * 6 + ["0.004"] * 3, 240)}
-    write, left = rounds._write_places, [3]
+    write, left = rounds.write_places, [3]
 
     async def dies(*given: Any) -> Any:
         left[0] -= 1
@@ -342,7 +342,7 @@ async def test_a_round_that_breaks_off_between_two_commits_leaves_whole_holds_an
         return await write(*given)
 
     monkeypatch.setattr(rounds, "BATCH", 3)
-    monkeypatch.setattr(rounds, "_write_places", dies)
+    monkeypatch.setattr(rounds, "write_places", dies)
     with pytest.raises(ConnectionError):
         await step(service, clock, 0)
     found = await ran(service, list(before.values()))
@@ -352,7 +352,7 @@ async def test_a_round_that_breaks_off_between_two_commits_leaves_whole_holds_an
     assert len(placed) == 3
     assert {task["auction_id"] for task in placed} == {call["id"]}
     assert others == [before[task["id"]] for task in others]
-    monkeypatch.setattr(rounds, "_write_places", write)
+    monkeypatch.setattr(rounds, "write_places", write)
     for minute in range(15, 100):
         await step(service, clock, minute)
     ended = await ran(service, found)
