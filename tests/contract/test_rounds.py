@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from lowtide.api.auction_answers import Auction, AuctionListed
 from lowtide.api.forecast_answers import OfferScarcity
+from lowtide.app import read_settings
 from lowtide.cli import app
 from lowtide.exchange import rounds
 from lowtide.exchange.review import export
@@ -21,6 +22,7 @@ from lowtide.market.clearing.record import replay_call
 from lowtide.market.clearing.rounds import instance_of_line
 from lowtide.simulate.clock import SteppedClock
 from lowtide.store import log
+from lowtide.values.errors import SetupError
 from lowtide.values.money import nano
 from tests.contract.served import OPERATOR_KEY, Served, served_market
 
@@ -296,6 +298,7 @@ async def test_where_the_rule_is_uniform_all_that_clear_together_pay_the_dearest
     assert (await run(service, "replay", first)).exit_code == 0
     served = [task for task in ended if task["award"]["offer_id"] == night]
     assert len(served) >= 6
+    assert max(task["attempts"][0]["started_at"] for task in ended) < at(90)
     assert {task["award"]["offer_id"] for task in ended} == {night, dusk}
     for task in served:
         bid, price = nano(task["award"]["bid_usd"]), nano(task["award"]["price_usd"])
@@ -333,7 +336,7 @@ async def test_a_round_that_breaks_off_between_two_commits_leaves_whole_holds_an
     service, clock = stepped
     await cheap_window(service, 60, 90)
     before = {task["id"]: task for task in await hold_tasks(service, ["0.005"] * 6 + ["0.004"] * 3, 240)}
-    write, left = rounds.write_places, [3]
+    write, left = rounds.write_places, [2]
 
     async def dies(*given: Any) -> Any:
         left[0] -= 1
@@ -358,3 +361,47 @@ async def test_a_round_that_breaks_off_between_two_commits_leaves_whole_holds_an
     ended = await ran(service, found)
     assert sum(task["state"] == "succeeded" for task in ended) == 6
     assert all(len(task["attempts"]) == 1 for task in ended if task["state"] == "succeeded")
+
+
+async def test_what_cannot_wait_is_left_room_for_as_much_as_came_lately(stepped):
+    service, clock = stepped
+    night = await cheap_window(service, 60, 90)
+    for minute in range(0, 40, 5):
+        clock.advance_to(START + timedelta(minutes=minute))
+        assert (await service.done())["state"] == "succeeded"
+    clock.advance_to(START + timedelta(minutes=45))
+    await hold_tasks(service, ["0.005"] * 9, 240)
+    await step(service, clock, 45)
+    (call,) = await calls(service)
+    shown = (await service.client.get(f"/v1/auctions/{call['id']}")).json()["cleared"]
+    # Eight in the last hour are two a slot of three.
+    assert [(pool["slot_from"], pool["capacity"]) for pool in shown["pools"] if pool["placed"]] == [
+        (at(60), 1),
+        (at(75), 1),
+    ]
+    assert shown["contended"] == [night]
+
+
+async def test_with_one_place_in_the_whole_market_nobody_who_could_be_served_misses_its_deadline(stepped):
+    service, clock = stepped
+    night = await cheap_window(service, 60, 90)
+    tasks = await hold_tasks(service, ["0.5"] * 12, 240)
+    for minute in range(240):
+        await step(service, clock, minute)
+    ended = await ran(service, tasks)
+    assert {task["state"] for task in ended} == {"succeeded"}
+    assert all(task["receipt"]["deadline_met"] for task in ended)
+    began = starts(ended, night)
+    assert began[:6] == [at(minute) for minute in (60, 65, 70, 75, 80, 85)]
+    assert began[6] >= at(90)
+
+
+def test_the_time_between_rounds_is_a_setting_that_is_checked(tmp_path):
+    def read(text: str) -> int:
+        (tmp_path / "lowtide.toml").write_text(f"[market]\n{text}\n")
+        return read_settings({"LOWTIDE_CONFIG": str(tmp_path)}).rules.round_s
+
+    assert (read(""), read("round_s = 0"), read("round_s = 3600")) == (900, 0, 3_600)
+    for wrong in ("30", "-1", "true", "'900'"):
+        with pytest.raises(SetupError, match=r"market\.round_s"):
+            read(f"round_s = {wrong}")

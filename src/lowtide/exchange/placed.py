@@ -18,7 +18,11 @@ from lowtide.market.states import TaskState
 from lowtide.market.task import Task
 from lowtide.store import tasks
 from lowtide.store.tables import TaskRow
+from lowtide.values.instants import SECOND_US
 from lowtide.values.money import ceil_div
+
+_LOOKS = 5
+"""How often in a slot a task without a place looks whether another offer has one."""
 
 
 class Followed(NamedTuple):
@@ -103,17 +107,25 @@ async def wait_until(conn: AsyncConnection, row: TaskRow, hold: dict[str, Any], 
 def kept_back(market: Market, row: TaskRow, now: int) -> frozenset[int]:
     """Rows whose places now are others' by the last round, for a held task that has no place there and can wait."""
     hold = hold_of(row)
-    if not hold or now >= hold["latest_start"]:
+    if not hold or not market.rules.round_s or now >= hold["latest_start"]:
         return frozenset()
     return market.scarcity.rows(market.keeper.book, now)
 
 
-async def wait_for_a_slot(conn: AsyncConnection, market: Market, row: TaskRow, now: int) -> None:
-    """Let a held task that found no place but others' wait for the next slot, at most until its latest start."""
-    hold, slot_us = hold_of(row), market.rules.round_s * 1_000_000
-    at = min((now // slot_us + 1) * slot_us + slot_us // 20, hold["latest_start"]) if slot_us else now
-    if row.release_at is not None and row.release_at <= now:
-        await wait_until(conn, row, hold, max(at, now + 1))
+async def wait_for_a_slot(
+    conn: AsyncConnection, market: Market, row: TaskRow, now: int, *, soon: bool
+) -> None:
+    """Let a held task that found no place but others' wait for the next slot, at most until its latest start.
+
+    `soon`: another offer was only full for a moment, so it looks again within the slot.
+    """
+    if row.release_at is None or row.release_at > now:
+        return
+    hold, slot_us = hold_of(row), market.rules.round_s * SECOND_US
+    at = (now // slot_us + 1) * slot_us + slot_us // 20
+    if soon:
+        at = min(at, now + slot_us // _LOOKS)
+    await wait_until(conn, row, hold, min(at, hold["latest_start"]))
 
 
 def stays(market: Market, row: TaskRow, decision: Decision, now: int) -> bool:

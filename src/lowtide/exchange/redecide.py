@@ -81,7 +81,7 @@ async def decide_again(
         if stays(market, row, decision, now):
             return None
         if others and decision.outcome not in (AWARDED, HELD):
-            await wait_for_a_slot(conn, market, row, now)
+            await wait_for_a_slot(conn, market, row, now, soon=bool(full - others))
             return None
         if decision.outcome != AWARDED:
             await _wait_on(conn, market, row, task, book, inputs, ids, decision, asked)

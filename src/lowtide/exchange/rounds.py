@@ -100,8 +100,9 @@ async def hold_round(market: Market, dispatcher: Dispatcher) -> Held | None:
     line, started, placed = call_line(call, found.instance, cleared), 0, 0
     by_id = {place.award.task_id: place for place in places}
     # Who had a place and got none must leave it before others come.
-    ids = [name for name in found.wanting if name not in by_id] + list(by_id)
-    for begin in range(0, len(ids), BATCH):
+    lost = [name for name, one in found.wanting.items() if one.place is not None and name not in by_id]
+    ids = lost + list(by_id)
+    for begin in range(0, max(len(ids), 1), BATCH):
         some = ids[begin : begin + BATCH]
 
         async def unit(
