@@ -1,5 +1,6 @@
 """Deciding again on a task that waits: run it, let it wait on, or end it; what changes nothing is not written."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -64,7 +65,8 @@ async def decide_again(
     if row.complete_by is not None and row.complete_by <= now:
         await expire(conn, row, now)
         return None
-    if not market.forecasts.made and await _left_alone(conn, row, now):
+    pressed = row.id in market.held.pressed
+    if not market.forecasts.made and not pressed and await _left_alone(conn, row, now):
         return None
     try:
         followed = await follow_place(conn, market, row, task, now)
@@ -73,12 +75,14 @@ async def decide_again(
         return None
     if followed.done:
         return followed.job
-    full, others = set() if full is None else full, kept_back(market, row, now)
+    full = set() if full is None else full
+    others = frozenset[int]() if pressed else kept_back(market, row, now)
     for _ in range(TRIES):
         book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full | others)), asked)
+        inputs = replace(inputs, may_wait=not pressed)
         ids = AuctionIds(new_id("auc", now) if asked is None else asked.auction_id, task.id, now)
         decision = decide(task, book, inputs, now, auction_key(seed, ids.id))
-        if stays(market, row, decision, now):
+        if not pressed and stays(market, row, decision, now):
             return None
         if others and decision.outcome not in (AWARDED, HELD):
             await wait_for_a_slot(conn, market, row, now, soon=bool(full - others))

@@ -56,7 +56,7 @@ def decide(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: byte
     Pure: the same arguments give the same decision on any machine. `as_of` in µs UTC.
     """
     spot = clear(task, book, inputs, as_of, auction_key)
-    if task.constraints.complete_by is None:
+    if task.constraints.complete_by is None or not inputs.may_wait:
         return _at_once(task, book, inputs, spot)
     weighed: tuple[ForecastUse, ...] = ()
     deferral = wait_for_known_price(task, book, inputs, as_of, auction_key, spot)

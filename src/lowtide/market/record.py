@@ -103,6 +103,8 @@ def inputs_values(inputs: Inputs) -> dict[str, Any]:
         values["batches"] = [[one.provider, list(one.quantiles_ms)] for one in inputs.batches]
     if inputs.forecasts:
         values["forecasts"] = [[use.row, use.forecast.digest()] for use in inputs.forecasts]
+    if not inputs.may_wait:
+        values["may_wait"] = False
     return values
 
 
@@ -122,4 +124,5 @@ def inputs_from_values(values: dict[str, Any], forecasts: Mapping[str, Forecast]
         tuple(values.get("closed_lanes", ())),
         tuple(BatchTimes(provider, tuple(times)) for provider, times in values.get("batches", ())),
         tuple(ForecastUse(row, forecasts[digest]) for row, digest in values.get("forecasts", ())),
+        values.get("may_wait", True),
     )

@@ -25,7 +25,8 @@ class Inputs:
     `reference_cost_nano` is the task type's trailing median price, 0 until 20 are known. `live` is what bidders answered,
     `closes_at` (µs) the instant from which on an answer is too late. Offers on `closed_lanes` cannot be called,
     except that a batch lane takes part beside them where `batches` says how long its provider's take. `forecasts`
-    are of offers' prices, for tasks that may wait; a record keeps those that were weighed.
+    are of offers' prices, for tasks that may wait; a record keeps those that were weighed. Where there would be no room
+    for one more forced run (`crowding.py`), the task may not wait.
     """
 
     rule: str = "posted"
@@ -36,6 +37,7 @@ class Inputs:
     closed_lanes: tuple[str, ...] = ()
     batches: tuple[BatchTimes, ...] = ()
     forecasts: tuple[ForecastUse, ...] = ()
+    may_wait: bool = True
 
 
 class RankedBid(NamedTuple):
