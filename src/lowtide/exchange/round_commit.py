@@ -1,7 +1,7 @@
 """Writing a round: its record, and task by task the start or the hold that its place is."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,6 +23,8 @@ from lowtide.values.instants import SECOND_US, rfc3339
 
 _RETRIES = 4
 """How often a task looks again for a place that is still taken, in the time that one is usually taken."""
+_PLAN = ("policy", "slot", "offer_id", "release_at")
+"""What makes two holds the same plan, which is not written again."""
 _OF_A_PLACE = frozenset({"round", "until", "retry", "paid", "own"})
 OWN = ("policy", "slot", "release_at", "offer_id", "expected", "reservation", "reason")
 """What a hold by a round keeps of the task's own plan, to go back to."""
@@ -44,6 +46,14 @@ async def write_call(conn: AsyncConnection, call: Round, line: bytes, any_placed
     await log.append(conn, "auction", call.id, line)
 
 
+class Written(NamedTuple):
+    """What a commit of a round wrote: how many places, the jobs to start, and what is held otherwise or no longer."""
+
+    places: int
+    jobs: list[Job]
+    held: list[tuple[Task, Deferral | None]]
+
+
 async def write_places(
     conn: AsyncConnection,
     market: Market,
@@ -51,31 +61,29 @@ async def write_places(
     call: Round,
     ids: Sequence[str],
     places: Mapping[str, Place],
-) -> tuple[int, list[Job]]:
-    """Write some tasks' places; how many, and the jobs of those that start now. Who changed meanwhile is skipped."""
-    rows, jobs, lines = (
-        {row.id: row for row in await tasks.waiting_among(conn, ids)},
-        list[Job](),
-        list[bytes](),
-    )
+) -> Written:
+    """Write some tasks' places. Who changed meanwhile is skipped."""
+    rows = {row.id: row for row in await tasks.waiting_among(conn, ids)}
+    jobs, lines, held = list[Job](), list[bytes](), list[tuple[Task, Deferral | None]]()
     for task_id in ids:
         row, place, one = rows.get(task_id), places.get(task_id), found.wanting[task_id]
         if row is None or row.hold != one.stored.hold or not hold_of(row):
             continue
-        if place is None:
-            await _leave(conn, market, row, one.task, call.as_of, found.book)
-            continue
-        hold = _hold(hold_of(row), place, call, found)
+        hold = _left(hold_of(row), call.as_of) if place is None else _hold(hold_of(row), place, call, found)
         job = None
-        if place.release_at <= call.as_of:
+        if place is not None and place.release_at <= call.as_of:
             job = await _start(conn, market, row, one.task, hold, call.as_of)
         if job is not None:
             jobs.append(job)
-        elif not await _plan(conn, market, row, one.task, hold, found.book):
+            held.append((one.task, None))
+        elif any(hold_of(row).get(name) != hold[name] for name in _PLAN):
+            held.append((one.task, await _set(conn, row, hold, call, found.book)))
+        else:
             continue
-        lines.append(place_line(call, place.award))
+        if place is not None:
+            lines.append(place_line(call, place.award))
     await log.append_all(conn, [("place", call.id, line) for line in lines])
-    return len(lines), jobs
+    return Written(len(lines), jobs, held)
 
 
 def _hold(old: dict[str, Any], place: Place, call: Round, found: RoundInput) -> dict[str, Any]:
@@ -102,16 +110,14 @@ def _hold(old: dict[str, Any], place: Place, call: Round, found: RoundInput) -> 
     }
 
 
-async def _leave(
-    conn: AsyncConnection, market: Market, row: TaskRow, task: Task, now: int, book: Book
-) -> None:
-    """Let a task that no longer has a place go back to its own plan; where that is past, its own rule decides anew."""
-    old = hold_of(row)
+def _left(old: dict[str, Any], now: int) -> dict[str, Any]:
+    """The hold of a task that has its place no longer: its own plan again, or due now where that is past."""
     if "own" not in old:
-        return
-    hold = {name: value for name, value in old.items() if name not in _OF_A_PLACE} | old["own"]
-    hold["release_at"] = min(max(now, hold["release_at"]), hold["latest_start"])
-    await _set(conn, market, row, task, hold, book, old["round"])
+        return old
+    hold: dict[str, Any] = {name: value for name, value in old.items() if name not in _OF_A_PLACE} | old[
+        "own"
+    ]
+    return hold | {"release_at": min(max(now, hold["release_at"]), hold["latest_start"])}
 
 
 async def _start(
@@ -125,31 +131,13 @@ async def _start(
         return None
 
 
-async def _plan(
-    conn: AsyncConnection, market: Market, row: TaskRow, task: Task, hold: dict[str, Any], book: Book
-) -> bool:
-    """Set a task's plan; False, and nothing is written, where it has that place already."""
-    old = hold_of(row)
-    if all(old.get(name) == hold[name] for name in ("policy", "slot", "offer_id", "release_at")):
-        return False
-    await _set(conn, market, row, task, hold, book, hold["round"])
-    return True
-
-
 async def _set(
-    conn: AsyncConnection,
-    market: Market,
-    row: TaskRow,
-    task: Task,
-    hold: dict[str, Any],
-    book: Book,
-    auction_id: str,
-) -> None:
+    conn: AsyncConnection, row: TaskRow, hold: dict[str, Any], call: Round, book: Book
+) -> Deferral:
+    """Write a hold, which the round decided; the plan that it is."""
     at = hold["release_at"]
-    changes = {"hold": dumped(hold), "release_at": at, "auction_id": auction_id}
+    changes = {"hold": dumped(hold), "release_at": at, "auction_id": call.id}
     await tasks.touch(conn, row.id, row.state, row.version, **changes)
-    number = book.row_of.get(hold["offer_id"])
-    if number is not None:
-        prices = (hold["price_now"], hold["expected"], hold["reservation"])
-        plan = Deferral(hold["policy"], hold["slot"], number, *prices, at, hold["latest_start"])
-        market.held.note(task, plan, book.version)
+    prices = (hold["price_now"], hold["expected"], hold["reservation"])
+    number = book.row_of[hold["offer_id"]]
+    return Deferral(hold["policy"], hold["slot"], number, *prices, at, hold["latest_start"])

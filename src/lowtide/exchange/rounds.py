@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from lowtide.exchange.dispatch import Dispatcher, Job
+from lowtide.exchange.dispatch import Dispatcher
 from lowtide.exchange.market import Market
-from lowtide.exchange.round_commit import write_call, write_places
+from lowtide.exchange.round_commit import Written, write_call, write_places
 from lowtide.exchange.round_input import round_input
 from lowtide.exchange.round_places import places_of
 from lowtide.exchange.solving import solve
@@ -107,14 +107,15 @@ async def hold_round(market: Market, dispatcher: Dispatcher) -> Held | None:
 
         async def unit(
             conn: AsyncConnection, some: Sequence[str] = some, first: bool = begin == 0
-        ) -> tuple[int, list[Job]]:
+        ) -> Written:
             if first:
                 await write_call(conn, call, line, bool(places))
             return await write_places(conn, market, found, call, some, by_id)
 
-        written, jobs = await market.database.writer.write(unit)
-        for job in jobs:
+        written = await market.database.writer.write(unit)
+        for job in written.jobs:
             dispatcher.start(market, job)
-        placed, started = placed + written, started + len(jobs)
+        market.held.changed(written.held, found.book.version)
+        placed, started = placed + written.places, started + len(written.jobs)
     _log.info("round_held", auction_id=call.id, how=cleared.how, placed=placed, started=started)
     return Held(call.id, cleared, placed, started)
