@@ -4,6 +4,7 @@ One node does it, under a lease that it holds for as long as it works. The round
 one commit, the others' follow in batches: a node that dies in between leaves holds as they were.
 """
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,26 +50,31 @@ class Rounds:
     def __init__(self, market: Market, dispatcher: Dispatcher) -> None:
         self._market, self._dispatcher = market, dispatcher
         self._done_slot: int | None = None
+        self._at_work = asyncio.Lock()
 
     async def look(self) -> None:
         """Hold this slot's round where no node did yet or does now; else read what another's came to."""
         market = self._market
         if not market.rules.round_s:
             return
-        slot_us = market.rules.round_s * SECOND_US
-        slot = market.now() // slot_us
-        if slot != self._done_slot and await self._take():
-            try:
-                async with market.database.read() as conn:
-                    last = await auctions.latest_call(conn)
-                # A round that fails is not tried again each second: the next slot's may do better.
-                self._done_slot = slot
-                if last is None or last.as_of // slot_us != slot:
-                    await hold_round(market, self._dispatcher)
-            finally:
-                await market.database.writer.write(lambda conn: duties.drop(conn, DUTY, market.node))
+        async with self._at_work:
+            await self._this_slot(market.rules.round_s * SECOND_US)
         async with market.database.read() as conn:
             await market.scarcity.read(conn)
+
+    async def _this_slot(self, slot_us: int) -> None:
+        market, slot = self._market, self._market.now() // slot_us
+        if slot == self._done_slot or not await self._take():
+            return
+        try:
+            async with market.database.read() as conn:
+                last = await auctions.latest_call(conn)
+            # A round that fails is not tried again each second: the next slot's may do better.
+            self._done_slot = slot
+            if last is None or last.as_of // slot_us != slot:
+                await hold_round(market, self._dispatcher)
+        finally:
+            await market.database.writer.write(lambda conn: duties.drop(conn, DUTY, market.node))
 
     async def _take(self) -> bool:
         market, real_now = self._market, time.time_ns() // 1_000

@@ -153,3 +153,16 @@ async def test_what_must_start_so_that_the_rest_finds_room_is_decided_again_with
     pressed = await held.press(lambda one: clear(one, market, Inputs(), late, KEY), late, MINUTE)
     assert pressed == 12
     assert set(held.take_due(100)) == held.pressed == {f"task_{number}" for number in range(pressed)}
+
+
+async def test_a_hold_that_was_changed_is_watched_by_its_new_plan_alone_and_one_that_ended_no_longer():
+    before = market()
+    one, two, three = (wanted(name, ("a", "b")) for name in "123")
+    held = await watching(before, one, two, three)
+    plan = decide(one, before).decision.deferral
+    assert plan is not None
+    later = replace(plan, release_at=plan.release_at + MINUTE)
+    held.changed([(one, later), (two, None)], before.version)
+    after = before.with_rows(2, {1: stepping("b", 100, 5)})
+    assert sorted(await screened(held, after)) == ["task_1", "task_3"]
+    assert len(held) == 0
