@@ -95,6 +95,7 @@ def read_settings(environment: Mapping[str, str] | None = None, **overrides: Any
             quotes_kept_days=_days(market, "quotes_kept_days", 7),
             minute_bars_kept_days=_days(market, "minute_bars_kept_days", 90),
             book_kept_days=_days(market, "book_kept_days", 7),
+            round_s=_round_s(market.get("round_s", 900)),
         ),
         "config": folder,
         "environment": env,
@@ -110,6 +111,14 @@ def _days(table: Mapping[str, Any], name: str, default: int) -> int:
     value = table.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 36_500:
         raise SetupError(f"market.{name} is {value!r}. Use a whole number of days, 1 or more.")
+    return value
+
+
+def _round_s(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not (value == 0 or 60 <= value <= 86_400):
+        raise SetupError(
+            f"market.round_s is {value!r}. Use seconds from 60 to 86400, or 0 for no call auctions."
+        )
     return value
 
 

@@ -150,6 +150,7 @@ async def lively(service: Served) -> None:
     for step in ("1h", "ticks"):
         await client.get(f"/v1/offers/{offer}/prices?step={step}")
     await client.get(f"/v1/offers/{offer}/forecast")
+    await client.get(f"/v1/offers/{offer}/scarcity")
     await client.get("/readyz")
     await client.get("/v1/savings")
     await feeds(service)

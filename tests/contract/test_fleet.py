@@ -62,13 +62,14 @@ async def offer_id(client: httpx.AsyncClient) -> str:
     return found
 
 
-async def push_steps(client: httpx.AsyncClient, step_s: float) -> int:
+async def push_steps(client: httpx.AsyncClient, step_s: float, offer: str | None = None) -> int:
     """A price that halves in so many seconds; the book version that has it."""
     step = datetime.now(UTC) + timedelta(seconds=step_s)
     later = {"prices": {"input_per_mtok": "1", "output_per_mtok": "1"}, "valid_from": rfc3339(step)}
     later["valid_until"] = rfc3339(step + timedelta(hours=1))
     now = {"prices": {"input_per_mtok": "2", "output_per_mtok": "2"}, "valid_until": rfc3339(step)}
-    pushed = await client.post(f"/v1/offers/{await offer_id(client)}/quotes", json={"curve": [now, later]})
+    offer = offer or await offer_id(client)
+    pushed = await client.post(f"/v1/offers/{offer}/quotes", json={"curve": [now, later]})
     assert pushed.status_code == 201, pushed.text
     version: int = pushed.json()["book_version"]
     return version
@@ -196,3 +197,32 @@ async def test_a_node_that_starts_knows_the_bidders_that_stand(fleet):
     )
     async with running_market(settings, stocked=False, ticking=False) as third:
         assert third.market.bidders.active
+
+
+async def test_of_two_nodes_one_holds_the_round_of_a_slot(fleet) -> None:
+    nodes, clients = fleet
+    slow = {
+        "capacity": {"concurrency": 1},
+        "latency": {"p50_ms": 299_000, "p95_ms": 299_000, "tokens_per_second": 1_000},
+    }
+    provider_id = (await clients[0].get("/v1/providers")).json()["data"][0]["id"]
+    listing = {"provider_id": provider_id, "model": "n", **slow}
+    listed = (await clients[0].post("/v1/offers", json=listing)).json()["id"]
+    await caught_up(nodes[1], await push_steps(clients[0], 3_600, listed))
+    body = {"input": HELLO, "constraints": {"complete_within_s": 2 * 3_600, "max_cost_usd": "0.1"}}
+    posted = [(await clients[number % 2].post("/v1/tasks", json=body)).json() for number in range(12)]
+    assert {task["state"] for task in posted} == {"held"}
+    for node in nodes:
+        # They looked when they began, and nothing was held then.
+        node.sweeps._rounds._done_slot = None
+    for _ in range(2):
+        await asyncio.gather(*(node.sweeps.rounds() for node in nodes))
+    auctions = (await clients[1].get("/v1/auctions?limit=200")).json()["data"]
+    held = [auction["id"] for auction in auctions if auction["kind"] == "call"]
+    assert len(held) == 1
+    assert {node.market.scarcity.last.auction_id for node in nodes} == set(held)
+    shown = (await clients[1].get(f"/v1/auctions/{held[0]}")).json()
+    # Some may have been started already, lest the rest be left too little room.
+    assert shown["cleared"]["tasks"] > 3
+    assert shown["cleared"]["placed"] > 0
+    assert shown["replay"] == {"identical": True}

@@ -34,8 +34,8 @@ LIVES_A_BATCH = 10
 class Node:
     """The service as a process, on one SQLite file through all its lives."""
 
-    def __init__(self, database: Path) -> None:
-        self._database = database
+    def __init__(self, database: Path, round_s: int = 900) -> None:
+        self._database, self._round_s = database, round_s
         self._process: asyncio.subprocess.Process | None = None
         self.url = ""
 
@@ -44,7 +44,7 @@ class Node:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = [sys.executable, str(NODE), str(self._database), str(port), KEY]
+        command = [sys.executable, str(NODE), str(self._database), str(port), KEY, str(self._round_s)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self._process = await asyncio.create_subprocess_exec(*command, env=environment)
         self.url = f"http://127.0.0.1:{port}"

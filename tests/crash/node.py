@@ -1,4 +1,4 @@
-"""One node of the market as a process of its own: `python node.py DATABASE_FILE PORT OPERATOR_KEY`."""
+"""One node of the market as a process of its own: `python node.py DATABASE_FILE PORT OPERATOR_KEY [ROUND_S]`."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from lowtide.api.server import create_api
 from lowtide.app import attach, read_settings, running_market
 
 
-def main(database: str, port: str, operator_key: str) -> None:
+def main(database: str, port: str, operator_key: str, round_s: str = "900") -> None:
     """Serve a ticking market without stocked providers until killed."""
     settings = read_settings(
         {
@@ -22,7 +22,8 @@ def main(database: str, port: str, operator_key: str) -> None:
         }
     )
 
-    settings = replace(settings, rules=replace(settings.rules, pool_s=0.2, batch_poll_s=0.1))
+    rules = replace(settings.rules, pool_s=0.2, batch_poll_s=0.1, round_s=int(round_s), round_solve_s=2.0)
+    settings = replace(settings, rules=rules)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

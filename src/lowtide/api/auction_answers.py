@@ -13,7 +13,7 @@ class AuctionListed(Shown):
     """An auction in a list."""
 
     id: str
-    task_id: str
+    task_id: str | None = told("null for a call auction: it is of many tasks")
     kind: Literal["spot", "call"]
     outcome: Outcome
     reason: str | None = told("the code that decided where nobody won")
@@ -127,11 +127,35 @@ class ReplayOf(Replay):
     auction_id: str
 
 
+class ClearedPool(Shown):
+    """An offer in a slot of a call auction."""
+
+    offer_id: str
+    slot_from: Time
+    capacity: int = told("requests that it was taken to carry")
+    placed: int = told("tasks that got a place in it")
+    shadow_price_usd: Usd = told("what one more place would have added")
+
+
+class Cleared(Shown):
+    """How the tasks of a call auction were cleared."""
+
+    how: Literal["optimal", "within_gap", "timed_out"]
+    solver: str
+    tasks: int = told("that took part")
+    placed: int = told("that got a place at an offer of which more was wanted than it carries")
+    welfare_usd: Usd = told("the surplus of all tasks together")
+    gap_usd: Usd = told("how far the welfare may be below the optimum; 0 is proof of it")
+    contended: list[str] = told("the offers of which more was wanted than they carry")
+    slot_s: float
+    pools: list[ClearedPool] = told("those of contended offers that have tasks or a price, in order of time")
+
+
 class Auction(Shown):
     """The record, and every bid as replayed from it."""
 
     id: str
-    task_id: str
+    task_id: str | None = told("null for a call auction: it is of many tasks")
     kind: Literal["spot", "call"]
     rule: str = told("how the winner's price is made")
     settlement: str
@@ -139,7 +163,7 @@ class Auction(Shown):
     closed_at: Time
     book_version: Version
     book_digest: str
-    constraints: DecidedUnder
+    constraints: DecidedUnder | None = told("null for a call auction")
     outcome: Outcome
     reason: str | None
     winner: str | None = told("an offer")
@@ -148,6 +172,7 @@ class Auction(Shown):
     thin: bool = told("whether the rule had no other bid and no limit to make the price of")
     explanation: str
     bids: list[Bid] = told("the eligible by rank, then the others by how far they came")
+    cleared: Cleared | None = given("of a call auction")
     replay: Replay
     leaf_index: int | None = told("place in the log; null for a second or so")
     leaf_hash: str = told("SHA-256 of the record's line, hexadecimal")

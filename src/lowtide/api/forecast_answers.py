@@ -53,3 +53,20 @@ class OfferForecast(Shown):
     known: list[KnownPrice] = told("steps that are posted ahead; they come before any forecast")
     score: list[ForecastScore]
     note: str | None = told("why there is no forecast; null where there is one")
+
+
+class SlotScarcity(Shown):
+    """What a place is worth in a slot."""
+
+    from_: Time = Field(alias="from", description="where the slot begins")
+    until: Time
+    shadow_price_usd: Usd = told("what one more place would have added to the surplus of all held tasks")
+
+
+class OfferScarcity(Shown):
+    """What places at an offer are worth in the slots to come, by the last call auction."""
+
+    offer_id: str
+    auction_id: str | None = told("the call auction; null: more was never wanted than offers carry")
+    as_of: Time | None
+    slots: list[SlotScarcity] = told("none where the last call auction was not about this offer")

@@ -153,7 +153,7 @@ def auction_row(row: AuctionRow) -> dict[str, Any]:
     """An auction as lists show it."""
     return {
         "id": row.id,
-        "task_id": row.task_id,
+        "task_id": row.task_id or None,
         "kind": row.kind,
         "outcome": row.outcome,
         "reason": row.reason,

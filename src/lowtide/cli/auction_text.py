@@ -22,8 +22,59 @@ _LEGEND = (
 
 def show_auction(auction: dict[str, Any], *, every: bool) -> None:
     """An auction: limits, the decision to wait, bids by rank, why it ended so, and how to check it."""
-    facts(_head(auction))
+    if "cleared" in auction:
+        _show_call(auction, every=every)
+    else:
+        facts(_head(auction))
+        typer.echo("")
+        _show_bids(auction, every=every)
     typer.echo("")
+    typer.echo(
+        textwrap.fill(auction["explanation"], WIDTH) if "cleared" in auction else auction["explanation"]
+    )
+    again = "identical" if auction["replay"]["identical"] else "NOT identical"
+    typer.echo(f"Replayed just now: {again}. Replay it yourself: lowtide auctions replay {auction['id']}")
+
+
+def _show_call(auction: dict[str, Any], *, every: bool) -> None:
+    """How many tasks were cleared, how well, and what a place is worth in each slot."""
+    cleared = auction["cleared"]
+    facts(
+        [
+            ("auction", f"{auction['id']} (call: many tasks, cleared together)"),
+            ("opened", when(auction["opened_at"])),
+            ("book", f"version {auction['book_version']}"),
+            ("rule", auction["rule"]),
+            ("tasks", f"{cleared['tasks']}, of which {cleared['placed']} got a place"),
+            (
+                "welfare",
+                f"{money(cleared['welfare_usd'])} ({cleared['how']}, gap {money(cleared['gap_usd'])})",
+            ),
+            ("solver", cleared["solver"]),
+        ]
+    )
+    typer.echo("")
+    pools = cleared["pools"] if every else cleared["pools"][:SHOWN]
+    table(
+        ("slot from", "offer", "carries", "placed", "worth of a place more"),
+        [
+            (
+                when(pool["slot_from"]),
+                pool["offer_id"],
+                plain(pool["capacity"]),
+                plain(pool["placed"]),
+                money(pool["shadow_price_usd"]),
+            )
+            for pool in pools
+        ],
+        right=("carries", "placed", "worth of a place more"),
+        empty="No task could be placed.",
+    )
+    if len(pools) < len(cleared["pools"]):
+        typer.echo(f"… and {len(cleared['pools']) - len(pools)} more: --all shows them.")
+
+
+def _show_bids(auction: dict[str, Any], *, every: bool) -> None:
     bids = auction["bids"] if every else auction["bids"][:SHOWN]
     table(
         ("rank", "offer", "bid", "worst", "quality", "p95 ms", "score", "tie at", "reason"),
@@ -36,10 +87,6 @@ def show_auction(auction: dict[str, Any], *, every: bool) -> None:
         typer.echo(textwrap.fill(_LEGEND, WIDTH))
     if len(bids) < len(auction["bids"]):
         typer.echo(f"… and {len(auction['bids']) - len(bids)} more: --all shows them.")
-    typer.echo("")
-    typer.echo(auction["explanation"])
-    again = "identical" if auction["replay"]["identical"] else "NOT identical"
-    typer.echo(f"Replayed just now: {again}. Replay it yourself: lowtide auctions replay {auction['id']}")
 
 
 def _head(auction: dict[str, Any]) -> list[tuple[str, str | None]]:

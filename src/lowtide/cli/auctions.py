@@ -55,7 +55,7 @@ def list_(
             (
                 row["id"],
                 when(row["opened_at"]),
-                plain(row["provider"]),
+                "(call)" if row["kind"] == "call" else plain(row["provider"]),
                 money(row["clearing_price_usd"]),
                 row["outcome"] + (f": {row['reason']}" if row["reason"] else ""),
             )

@@ -5,7 +5,7 @@ What it does not know of, or no longer, is released by the clock all the same: t
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -96,6 +96,22 @@ class HeldTasks:
             self.decide_soon([task.id])
         else:
             self._add(task, row, plan.slot, plan.release_at)
+
+    def changed(self, holds: Sequence[tuple[Task, Deferral | None]], version: int) -> None:
+        """Watch these by their new plans instead of the old ones; those without one are held no longer.
+
+        The old are let go in place, as if they were due: a screening that is under way counts on their order.
+        """
+        by_class: dict[Task, list[bytes]] = {}
+        for task, _ in holds:
+            by_class.setdefault(class_of(task), []).append(task.id.encode())
+        for like, ids in by_class.items():
+            if (rows := self._classes.get(like)) is not None:
+                part = rows.part(0, rows.count)
+                part["release_at"][np.isin(part["id"], np.array(ids, dtype="S32"))] = 0
+        for task, plan in holds:
+            if plan is not None:
+                self.note(task, plan, version)
 
     def decide_soon(self, task_ids: list[str]) -> None:
         """Have these decided again at the next review."""

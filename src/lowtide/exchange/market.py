@@ -12,6 +12,7 @@ from lowtide.exchange.forecasts import Forecasts
 from lowtide.exchange.held import HeldTasks
 from lowtide.exchange.live import Bidders
 from lowtide.exchange.observe import Observations
+from lowtide.exchange.scarcity import Scarcity
 from lowtide.exchange.seal import BookKeeper, Touched
 from lowtide.exchange.seeds import Seeds
 from lowtide.exchange.task_types import TaskTypes
@@ -44,6 +45,10 @@ class Rules:
     quotes_kept_days: int = 7
     minute_bars_kept_days: int = 90
     book_kept_days: int = 7
+    round_s: int = 900
+    """Seconds of market time between call auctions, and the length of their slots; 0: none is held."""
+    round_solve_s: float = 30.0
+    """How long a call auction may be solved, in real time, before it is cleared greedily."""
 
 
 @dataclass(slots=True)
@@ -66,6 +71,7 @@ class Market:
     batch_times: BatchTimesBook = field(default_factory=BatchTimesBook)
     forecasts: Forecasts = field(default_factory=Forecasts)
     held: HeldTasks = field(default_factory=HeldTasks)
+    scarcity: Scarcity = field(default_factory=Scarcity)
     credentials: Mapping[str, str] = field(default_factory=dict)
     model_names: ModelNames = field(default_factory=ModelNames)
     feed_client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)

@@ -7,12 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import (
     NoPlace,
-    award_values,
     candidates,
     dumped,
-    holder,
     rescue_of,
-    start_attempt,
     write_auction,
 )
 from lowtide.exchange.dispatch import Job
@@ -23,6 +20,8 @@ from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_outcome
 from lowtide.exchange.place import TRIES, authorization, inputs_for, with_usual_output
+from lowtide.exchange.placed import follow_place, kept_back, stays, wait_for_a_slot
+from lowtide.exchange.starting import start_waiting
 from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision
 from lowtide.market.book import Book
 from lowtide.market.deferral.known import Deferral
@@ -30,7 +29,7 @@ from lowtide.market.record import AuctionIds, auction_key
 from lowtide.market.spot import Inputs
 from lowtide.market.states import TaskState
 from lowtide.market.task import Task, task_from_values
-from lowtide.store import events, money, tasks
+from lowtide.store import events, tasks
 from lowtide.store.tables import TaskRow
 from lowtide.values.errors import InsufficientFunds
 from lowtide.values.ids import new_id
@@ -68,13 +67,26 @@ async def decide_again(
     pressed = row.id in market.held.pressed
     if not market.forecasts.made and not pressed and await _left_alone(conn, row, now):
         return None
+    try:
+        followed = await follow_place(conn, market, row, task, now)
+    except InsufficientFunds:
+        await void(conn, row, TaskState.EXPIRED, "insufficient_funds", now)
+        return None
+    if followed.done:
+        return followed.job
     full = set() if full is None else full
+    others = frozenset[int]() if pressed else kept_back(market, row, now)
     for _ in range(TRIES):
-        book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full)), asked)
+        book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full | others)), asked)
         ids = AuctionIds(new_id("auc", now) if asked is None else asked.auction_id, task.id, now)
         key = auction_key(seed, ids.id)
         held = row.state == TaskState.HELD
         inputs, decision = market.held.decide(task, book, inputs, now, key, held=held)
+        if not pressed and stays(market, row, decision, now):
+            return None
+        if others and decision.outcome not in (AWARDED, HELD):
+            await wait_for_a_slot(conn, market, row, now, soon=bool(full - others))
+            return None
         if decision.outcome != AWARDED:
             await _wait_on(conn, market, row, task, book, inputs, ids, decision, asked)
             return None
@@ -118,61 +130,21 @@ async def _release(
     decision: Decision,
     asked: Asked | None,
 ) -> Job | None:
-    now, ladder = ids.as_of, candidates(decision, ids.as_of, {} if asked is None else asked.feeds)
-    winner = ladder[0]
-    more = await _authorize_more(conn, row, authorization(task, decision, ladder), now)
+    ladder = candidates(decision, ids.as_of, {} if asked is None else asked.feeds)
     await _write_auction(conn, ids, task, book, inputs, decision, asked)
-    changes: dict[str, Any] = {
-        "award": dumped(award_values(winner, decision.rule, decision.thin, rescue_of(decision))),
-        "auction_id": ids.id,
-        "reason": None,
-        "attempts": row.attempts + 1,
-        "lease_owner": holder(market, winner),
-        "release_at": None,
-        "expires_at": None,
-        "authorized_nano": row.authorized_nano + more,
-    }
-    if row.hold:
-        changes["hold"] = dumped({**orjson.loads(row.hold), "released_at": now})
-    attempt = await start_attempt(
-        conn, market, row.id, ids.id, row.attempts + 1, winner, now, rescue_of(decision)
-    )
-    if row.state == TaskState.RUNNING:
-        version = await tasks.touch(conn, row.id, row.state, row.version, **changes)
-    else:
-        version = await tasks.move(conn, row.id, row.state, row.version, TaskState.RUNNING, **changes)
-    await events.add_events(
+    return await start_waiting(
         conn,
-        [
-            {
-                "task_id": row.id,
-                "kind": "task.running",
-                "at": now,
-                "data": dumped({"state": "running", "auction_id": ids.id}),
-            }
-        ],
-    )
-    if decision.batch is not None:
-        return None
-    payload = await tasks.payload(conn, row.id)
-    fresh = TaskRow(**(row.model_dump() | changes | {"state": str(TaskState.RUNNING), "version": version}))
-    posted = orjson.loads(row.posted)
-    most = int(posted.get("max_attempts") or market.rules.max_attempts)
-    return Job(
-        fresh,
+        market,
+        row,
         task,
-        orjson.loads(payload.input if payload else "{}"),
         ladder,
-        attempt,
-        max(most, attempt.number),
+        ids.id,
+        ids.as_of,
+        authorized_nano=authorization(task, decision, ladder),
+        rule=decision.rule,
+        thin=decision.thin,
+        rescue_at=rescue_of(decision),
     )
-
-
-async def _authorize_more(conn: AsyncConnection, row: TaskRow, most_nano: int, now: int) -> int:
-    more = max(0, most_nano - row.authorized_nano)
-    if more:
-        await money.raise_authorization(conn, row.account_id, row.id, 1_000 + row.version, more, now)
-    return more
 
 
 async def _wait_on(

@@ -76,7 +76,7 @@ async def export(market: Market) -> AsyncIterator[bytes]:
                         async for text in _book_lines(conn, told_version, version):
                             yield text
                         told_version = version
-                    fresh = set(forecasts_named(record["inputs"])) - told
+                    fresh = set(forecasts_named(record.get("inputs", {}))) - told
                     async for text in _forecast_lines(conn, fresh):
                         yield text
                     told |= fresh

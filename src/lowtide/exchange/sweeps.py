@@ -25,6 +25,7 @@ from lowtide.exchange.release import (
     review_queued,
     review_waiting,
 )
+from lowtide.exchange.rounds import Rounds
 from lowtide.market.book import Book
 from lowtide.store import duties, idempotency, log
 from lowtide.store.rows import LostRace
@@ -48,6 +49,7 @@ class Sweeps:
         self.feed_runs = FeedRuns(market)
         self.batches = Batches(market, dispatcher)
         self.forecast_maker = ForecastMaker(market)
+        self._rounds = Rounds(market, dispatcher)
         self._reviewed, self._watch_anew = Book(0, []), False
         self._queue_reviewed = time.monotonic()
         dispatcher.wake_when_freed(logged("freed", self.freed))
@@ -72,6 +74,7 @@ class Sweeps:
             "hindsight": (self.hindsight, 30.0),
             "forecasts": (self.forecasts, 10.0),
             "press": (self.press, PRESS_S),
+            "rounds": (self.rounds, 1.0),
             "extend": (self._market.keeper.extend, 86_400.0),
         }
         if self._market.database.dialect != "sqlite":
@@ -154,6 +157,10 @@ class Sweeps:
     async def forecasts(self) -> None:
         """Make this slot's forecasts, on every node."""
         await self.forecast_maker.refresh()
+
+    async def rounds(self) -> None:
+        """Clear together what wants more of an offer than it can carry, once a slot: a duty, so that one node does it."""
+        await self._rounds.look()
 
     async def forget(self) -> None:
         """Forget idempotency keys after two days."""

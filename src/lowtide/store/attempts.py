@@ -1,6 +1,6 @@
 """Attempts: calls of a provider, from `started` to how they ended."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import bindparam, func, literal, select, update
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from lowtide.market.states import AttemptState
 from lowtide.store import rows
 from lowtide.store.tables import Attempt, TaskRow
+from lowtide.values.ids import first_id
 
 _ATTEMPTS = rows.table_of(Attempt)
 _TASKS = rows.table_of(TaskRow)
@@ -46,6 +47,22 @@ async def started_of_offer(conn: AsyncConnection, offer_id: str) -> int:
     query = select(func.count()).select_from(_ATTEMPTS)
     query = query.where(_ATTEMPTS.c.offer_id == offer_id, _ATTEMPTS.c.state == AttemptState.STARTED.value)
     return await rows.scalar_int(conn, query)
+
+
+async def unheld_since(conn: AsyncConnection, offer_ids: Collection[str], since_us: int) -> dict[str, int]:
+    """By offer, how many tasks that never waited for a price were first called there since an instant (µs)."""
+    query = (
+        select(_ATTEMPTS.c.offer_id, func.count())
+        .join(_TASKS, _TASKS.c.id == _ATTEMPTS.c.task_id)
+        .where(
+            _ATTEMPTS.c.id >= first_id("att", since_us),
+            _ATTEMPTS.c.number == 1,
+            _ATTEMPTS.c.offer_id.in_(offer_ids),
+            _TASKS.c.hold.is_(None),
+        )
+        .group_by(_ATTEMPTS.c.offer_id)
+    )
+    return {row[0]: row[1] for row in await conn.execute(query)}
 
 
 async def recent_answers(conn: AsyncConnection, limit: int) -> list[tuple[str, str, int]]:

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.store import rows
-from lowtide.store.tables import AuctionRow, TaskRow
+from lowtide.store.tables import IS_CALL, AuctionRow, TaskRow
 
 _AUCTIONS = rows.table_of(AuctionRow)
 _TASKS = rows.table_of(TaskRow)
@@ -27,6 +27,12 @@ async def first_of_task(conn: AsyncConnection, task_id: str) -> str | None:
     """The id of a task's auction at arrival, or None."""
     query = select(_AUCTIONS.c.id).where(_AUCTIONS.c.task_id == task_id).order_by(_AUCTIONS.c.id).limit(1)
     return (await conn.execute(query)).scalar()
+
+
+async def latest_call(conn: AsyncConnection) -> AuctionRow | None:
+    """The newest call auction, or None."""
+    query = select(_AUCTIONS).where(IS_CALL).order_by(_AUCTIONS.c.id.desc()).limit(1)
+    return await rows.fetch_one(conn, query, AuctionRow)
 
 
 async def list_auctions(

@@ -51,6 +51,12 @@ async def count_unnumbered(conn: AsyncConnection) -> int:
     return await rows.scalar_int(conn, select(func.count()).select_from(_LOG).where(IS_UNNUMBERED))
 
 
+async def record_of(conn: AsyncConnection, auction_id: str) -> LogLine | None:
+    """An auction's record, or None."""
+    query = select(_LOG).where(_LOG.c.auction_id == auction_id, _LOG.c.type == "auction").order_by(_LOG.c.id)
+    return await rows.fetch_one(conn, query.limit(1), LogLine)
+
+
 async def lines_of_auction(conn: AsyncConnection, auction_id: str) -> list[LogLine]:
     """Every line that names an auction, in the order they were written."""
     return await rows.fetch(

@@ -23,6 +23,7 @@ IS_HELD = text("state = 'held'")
 IS_QUEUED = text("state = 'queued'")
 IS_LEASED = text("state in ('assigned', 'running')")
 IS_UNNUMBERED = text("leaf_index is null")
+IS_CALL = text("kind = 'call'")
 """Predicates of partial indexes; queries must say them in the same words for the index to serve."""
 
 
@@ -267,10 +268,13 @@ class TaskPayload(SQLModel, table=True):
 
 
 class AuctionRow(SQLModel, table=True):
-    """The columns people filter auctions by; the record itself is the log's line."""
+    """The columns people filter auctions by; the record itself is the log's line. A call auction's task is ''."""
 
     __tablename__: ClassVar[Any] = "auctions"
-    __table_args__ = (Index("auctions_by_version", "book_version"),)
+    __table_args__ = (
+        Index("auctions_by_version", "book_version"),
+        Index("auctions_calls", "id", sqlite_where=IS_CALL, postgresql_where=IS_CALL),
+    )
     id: str = Field(primary_key=True)
     task_id: str = Field(index=True)
     kind: str

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+import orjson
 from sqlalchemy import ColumnElement, bindparam, cast, func, or_, select, union_all, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -87,6 +88,17 @@ async def queued(conn: AsyncConnection, after: str, limit: int) -> list[TaskRow]
 async def any_queued(conn: AsyncConnection) -> bool:
     """Whether any task is queued; claims nothing, so a reader may ask."""
     return (await conn.execute(select(_TASKS.c.id).where(IS_QUEUED).limit(1))).first() is not None
+
+
+async def queued_for(conn: AsyncConnection, offer_ids: Collection[str]) -> dict[str, int]:
+    """By offer, how many queued tasks it would serve, had it a place."""
+    found = dict[str, int]()
+    query = select(_TASKS.c.nearest).where(IS_QUEUED, _TASKS.c.nearest.is_not(None))
+    for (text,) in await conn.execute(query):
+        nearest = orjson.loads(text)
+        if nearest["reason"] == "no_capacity" and nearest["offer_id"] in offer_ids:
+            found[nearest["offer_id"]] = found.get(nearest["offer_id"], 0) + 1
+    return found
 
 
 class StoredHold(NamedTuple):
@@ -179,6 +191,12 @@ def _has_label(conn: AsyncConnection, name: str, value: str) -> ColumnElement[bo
         return kept == value
     label = func.json_each(stored).table_valued("key", "value", name="label")
     return select(label.c.key).where(label.c.key == name, label.c.value == value).exists()
+
+
+async def any_decided_by(conn: AsyncConnection, account_id: str, auction_id: str) -> bool:
+    """Whether an auction is the last that decided on some task of an account."""
+    query = select(_TASKS.c.id).where(_TASKS.c.account_id == account_id, _TASKS.c.auction_id == auction_id)
+    return (await conn.execute(query.limit(1))).first() is not None
 
 
 async def count_tasks(conn: AsyncConnection) -> int:

@@ -185,3 +185,16 @@ async def test_what_cannot_run_now_waits_however_crowded_it_is():
     assert held.decide(pressed, market, Inputs(), NOW, KEY, held=True)[1].outcome == HELD
     richer = held_until(7, 70)
     assert held.decide(richer, market, Inputs(), NOW, KEY, held=True)[1].outcome == AWARDED
+
+
+async def test_a_hold_that_was_changed_is_watched_by_its_new_plan_alone_and_one_that_ended_no_longer():
+    before = market()
+    one, two, three = (wanted(name, ("a", "b")) for name in "123")
+    held = await watching(before, one, two, three)
+    plan = decide(one, before).decision.deferral
+    assert plan is not None
+    later = replace(plan, release_at=plan.release_at + MINUTE)
+    held.changed([(one, later), (two, None)], before.version)
+    after = before.with_rows(2, {1: stepping("b", 100, 5)})
+    assert sorted(await screened(held, after)) == ["task_1", "task_3"]
+    assert len(held) == 0

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 
-from lowtide.api import answers, auction_answers, task_views
+from lowtide.api import answers, auction_answers, call_views, task_views
 from lowtide.api.auth import Principal, Reader
 from lowtide.api.context import TheMarket
 from lowtide.api.contract import told
@@ -12,6 +12,8 @@ from lowtide.api.json_body import StrictRoute
 from lowtide.api.pages import After, Limit, page
 from lowtide.api.streams import JsonLines
 from lowtide.exchange.review import Reviewed, export, review
+from lowtide.exchange.review_call import review_call
+from lowtide.market.clearing.record import CALL
 from lowtide.market.explain import bid_views, why_not
 from lowtide.store import auctions, tasks
 from lowtide.values.errors import BadValue, FieldError, Forbidden, InvalidRequest, NotFound
@@ -71,6 +73,8 @@ async def export_auctions(
 )
 async def read_auction(auction_id: str, market: TheMarket, who: Reader) -> dict[str, Any]:
     """The record, and every bid as replayed from it, with the reason why it lost."""
+    if await _is_call(market, who, auction_id):
+        return call_views.call_auction(await review_call(market, auction_id))
     return task_views.auction(await _reviewed(market, who, auction_id))
 
 
@@ -79,6 +83,12 @@ async def read_auction(auction_id: str, market: TheMarket, who: Reader) -> dict[
 )
 async def why(auction_id: str, offer_id: str, market: TheMarket, who: Reader) -> dict[str, Any]:
     """One sentence on why, and what the offer would have had to bid, or to prove."""
+    if await _is_call(market, who, auction_id):
+        raise NotFound(
+            f"{auction_id} is a call auction: it placed many tasks together, and has shadow prices instead of bids. "
+            f"Read it with GET /v1/auctions/{auction_id}.",
+            code="unknown_offer",
+        )
     seen = await _reviewed(market, who, auction_id)
     again = seen.replayed
     for view in bid_views(again.task, again.inputs, again.ids.as_of, again.key, again.decision):
@@ -100,7 +110,21 @@ async def why(auction_id: str, offer_id: str, market: TheMarket, who: Reader) ->
 )
 async def replay_auction(auction_id: str, market: TheMarket, who: Reader) -> dict[str, Any]:
     """From the record and the book version it names: `identical`, or what differs."""
+    if await _is_call(market, who, auction_id):
+        seen = await review_call(market, auction_id, again=True)
+        return call_views.replay(seen) | {"auction_id": auction_id}
     return task_views.replay(await _reviewed(market, who, auction_id)) | {"auction_id": auction_id}
+
+
+async def _is_call(market: TheMarket, who: Principal, auction_id: str) -> bool:
+    """Whether it is a call auction that the key may see: a requester those that placed a task of its account."""
+    async with market.database.read() as conn:
+        row = await auctions.get_auction(conn, auction_id)
+        if row is None or row.kind != CALL:
+            return False
+        if who.account_filter is None or await tasks.any_decided_by(conn, who.account_filter, auction_id):
+            return True
+    raise NotFound(f"No auction {auction_id} of this key's account.", code="unknown_auction")
 
 
 async def _reviewed(market: TheMarket, who: Principal, auction_id: str) -> Reviewed:

@@ -6,12 +6,14 @@ from fastapi import APIRouter, Query
 
 from lowtide.api import forecast_answers
 from lowtide.api.auth import AnyRole
+from lowtide.api.call_views import offer_scarcity
 from lowtide.api.context import TheMarket
 from lowtide.api.contract import told
 from lowtide.api.fields import Instant
 from lowtide.api.forecast_views import offer_forecast
 from lowtide.api.json_body import StrictRoute
 from lowtide.exchange.expected_prices import expected_prices
+from lowtide.values.errors import NotFound
 
 router = APIRouter(tags=["quotes and the book"], route_class=StrictRoute)
 
@@ -35,3 +37,17 @@ async def read_forecast(
     saved the policy would have captured, by slack, over its own history.
     """
     return offer_forecast(expected_prices(market, offer_id, until))
+
+
+@router.get(
+    "/offers/{offer_id}/scarcity",
+    summary="How scarce places are",
+    responses=told(forecast_answers.OfferScarcity),
+)
+async def read_scarcity(offer_id: str, market: TheMarket, _who: AnyRole) -> dict[str, Any]:
+    """The shadow price of a place in each slot to come, from the last call auction; 0: places are left."""
+    if offer_id not in market.keeper.book.row_of:
+        raise NotFound(f"No offer {offer_id}. List the offers with GET /v1/offers.", code="unknown_offer")
+    async with market.database.read() as conn:
+        await market.scarcity.read(conn)
+    return offer_scarcity(market.scarcity.last, offer_id, market.now())

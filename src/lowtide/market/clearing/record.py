@@ -24,6 +24,7 @@ class Round:
     """What names a round: its auction's id, the instant (µs) it was decided as of, the book that bids came from.
 
     `slot_us` is the length of a slot, `gap_ppm` the gap that was asked for, `rule` how winners are paid.
+    `contended` are the offers of which more is wanted than they carry: others stand for what a task would else do.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Round:
     slot_us: int
     gap_ppm: int = 0
     rule: str = POSTED
+    contended: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,10 @@ def call_line(call: Round, instance: Instance, cleared: Cleared) -> bytes:
     Prices and capabilities are the book's; what the book does not know stands here: capacities as they were left,
     groups with their tasks, and the outcome with its certificate.
     """
+    named = {"contended": list(call.contended)} if call.contended else {}
     return canonical(
-        {
+        named
+        | {
             "type": "auction",
             "core": CORE,
             "kind": CALL,
