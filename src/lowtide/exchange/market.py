@@ -40,6 +40,8 @@ class Rules:
     """How long calls for a batch lane wait for others, in market time."""
     batch_poll_s: float = 5.0
     """The first pause between two looks at a batch, in real time."""
+    spot_rest_s: float = 5.0
+    """How long an offer is left alone that took a task back, in market time; for that task twice as long each time more."""
     reader_patience_s: float = 10.0
     quotes_kept_days: int = 7
     minute_bars_kept_days: int = 90

@@ -15,14 +15,15 @@ from lowtide.exchange.award import (
     start_attempt,
     write_auction,
 )
-from lowtide.exchange.dispatch import Job
+from lowtide.exchange.deciding import TRIES, authorization, inputs_for, with_usual_output
 from lowtide.exchange.expire import expire, void
 from lowtide.exchange.forecasts import SLOT_US
 from lowtide.exchange.hold import hold_values
+from lowtide.exchange.job import Job
 from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_outcome
-from lowtide.exchange.place import TRIES, authorization, inputs_for, with_usual_output
+from lowtide.exchange.task_past import TaskPast, past_of
 from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
 from lowtide.market.book import Book
 from lowtide.market.deferral.known import Deferral
@@ -67,9 +68,9 @@ async def decide_again(
         return None
     if not market.forecasts.made and await _left_alone(conn, row, now):
         return None
-    full = set() if full is None else full
+    full, past = set() if full is None else full, await past_of(conn, market, row, now)
     for _ in range(TRIES):
-        book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full)), asked)
+        book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full)), asked, past)
         ids = AuctionIds(new_id("auc", now) if asked is None else asked.auction_id, task.id, now)
         decision = decide(task, book, inputs, now, auction_key(seed, ids.id))
         if decision.outcome != AWARDED:
@@ -80,7 +81,7 @@ async def decide_again(
             return None
         try:
             async with conn.begin_nested():
-                return await _release(conn, market, row, task, book, inputs, ids, decision, asked)
+                return await _release(conn, market, row, task, book, inputs, ids, decision, asked, past)
         except NoPlace as found:
             full.add(found.row)
         except InsufficientFunds:
@@ -114,6 +115,7 @@ async def _release(
     ids: AuctionIds,
     decision: Decision,
     asked: Asked | None,
+    past: TaskPast,
 ) -> Job | None:
     now, ladder = ids.as_of, candidates(decision, ids.as_of, {} if asked is None else asked.feeds)
     winner = ladder[0]
@@ -154,7 +156,7 @@ async def _release(
     payload = await tasks.payload(conn, row.id)
     fresh = TaskRow(**(row.model_dump() | changes | {"state": str(TaskState.RUNNING), "version": version}))
     posted = orjson.loads(row.posted)
-    most = int(posted.get("max_attempts") or market.rules.max_attempts)
+    most = past.taken_back + int(posted.get("max_attempts") or market.rules.max_attempts)
     return Job(
         fresh,
         task,
@@ -215,6 +217,8 @@ async def _wait_on(
         return
     await _write_auction(conn, ids, task, book, inputs, decision, asked)
     changes["auction_id"] = ids.id
+    if row.state == TaskState.RUNNING:
+        changes["award"] = None
     if row.state == state:
         await tasks.touch(conn, row.id, row.state, row.version, **changes)
     else:
