@@ -50,7 +50,8 @@ def batch_bid(
     patient = replace(task, constraints=replace(task.constraints, complete_by=None))
     batches = replace(inputs, closed_lanes=_OTHERS, live=(), closes_at=None)
     offered = clear(patient, book, batches, as_of, auction_key).top
-    rescue_nano = spot.top[0].bid_nano if spot.net is None else at_row(spot.bids.expected, spot.net.row)
+    safe = None if spot.net is None or spot.net.later else spot.net.row
+    rescue_nano = spot.top[0].bid_nano if safe is None else at_row(spot.bids.expected, safe)
     found = [
         _blended(task, bid, known, rescue_nano, as_of, latest)
         for bid in offered

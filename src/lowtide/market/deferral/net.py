@@ -8,7 +8,7 @@ from lowtide.market.bid import Bids
 from lowtide.market.book import Book
 from lowtide.market.columns import Ints
 from lowtide.market.deferral.progress import JobProgress, Pace, leaves_spot, return_by
-from lowtide.market.eligibility import LossReason, Reasons, completion_p99_ms
+from lowtide.market.eligibility import PASSING_WITH_DEADLINE, LossReason, Reasons, completion_p99_ms
 from lowtide.market.task import Task
 from lowtide.values.instants import SECOND_US
 
@@ -18,6 +18,7 @@ SPOT = "spot"
 PREEMPTIBLE = (SPOT,)
 """Lanes whose calls may be taken back in the middle."""
 _ALONE = JobProgress(1, 0)
+_PASSING = sorted(map(int, PASSING_WITH_DEADLINE))
 
 
 class Net(NamedTuple):
@@ -25,13 +26,15 @@ class Net(NamedTuple):
 
     `row` is the best bid that nobody takes back, `latest` the last instant from which it may fail and the best
     elsewhere still finish; by `return_by` a spot call must be back, which for a job of many calls is sooner.
-    `left_spot`: the job is behind its line, so it buys no spot now.
+    `left_spot`: the job is behind its line, so it buys no spot now. `later`: nobody else can serve the task now, but
+    some may by then.
     """
 
     row: int
     latest: int
     return_by: int
     left_spot: bool
+    later: bool = False
 
 
 def keep_net(
@@ -46,16 +49,24 @@ def keep_net(
 ) -> Net | None:
     """Strike (`too_late`) the spot bids that would risk the deadline. None where there is nothing to catch, or no net.
 
-    Where no other bid can serve the task anyway there is no net to keep, and spot bids compete as any.
+    Where no other bid can serve the task, now or with time, there is no net to keep, and spot bids compete as any.
     """
     complete_by, spot = task.constraints.complete_by, book.on_lanes(lanes)
-    safe = np.flatnonzero((reason == 0) & ~spot)
-    if complete_by is None or not len(safe) or not spot.any():
+    if complete_by is None or not spot.any():
         return None
     completion = completion_p99_ms(book, bids)
-    row = _best(safe, score, completion)
-    elsewhere = safe[book.provider_codes[safe] != book.provider_codes[row]]
-    second = _best(elsewhere, score, completion) if len(elsewhere) else row
+    safe = np.flatnonzero((reason == 0) & ~spot)
+    waiting = not len(safe)
+    if waiting:
+        # Who will be best is not known: the slowest may.
+        safe = np.flatnonzero(np.isin(reason, _PASSING) & ~spot)
+        if not len(safe):
+            return None
+        row = second = int(safe[np.argmax(completion[safe])])
+    else:
+        row = _best(safe, score, completion)
+        elsewhere = safe[book.provider_codes[safe] != book.provider_codes[row]]
+        second = _best(elsewhere, score, completion) if len(elsewhere) else row
     pace = Pace(
         1_000 * int(completion[row]),
         1_000 * int(completion[second]),
@@ -66,7 +77,7 @@ def keep_net(
     left_spot = leaves_spot(whole, pace, complete_by, as_of)
     risky = (as_of + 1_000 * completion > back) | left_spot
     reason[spot & (reason == 0) & risky] = LossReason.TOO_LATE
-    return Net(row, complete_by - pace.call_us - pace.retry_us - GUARD_US, back, left_spot)
+    return Net(row, complete_by - pace.call_us - pace.retry_us - GUARD_US, back, left_spot, waiting)
 
 
 def _best(rows: Ints, score: Ints, completion: Ints) -> int:

@@ -1,5 +1,7 @@
 """Spot lanes against the clock: they may win only where what catches a call that is taken back will be affordable too."""
 
+from dataclasses import replace
+
 from lowtide.market.book import Book
 from lowtide.market.deferral.known import later
 from lowtide.market.deferral.net import Net
@@ -9,12 +11,19 @@ from lowtide.market.spot import Inputs, Spot, clear, without
 from lowtide.market.task import Task
 
 
-def over_net(task: Task, book: Book, inputs: Inputs, auction_key: bytes, spot: Spot, net: Net) -> Spot:
-    """The auction as it is where a rescue at the net is sure to be within the budget, else without its spot bids."""
+def over_net(
+    task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes, spot: Spot, net: Net
+) -> Spot:
+    """The auction as it is where a rescue at the net is sure to be within the budget, else without its spot bids.
+
+    Where nobody else can serve the task now, and is not sure to be able to by then, spot bids compete as any.
+    """
     lanes = book.on_lanes(inputs.preemptible)
-    if not any(lanes[bid.row] for bid in spot.top):
+    if not net.later and not any(lanes[bid.row] for bid in spot.top):
         return spot
-    then = clear(task, book, later(inputs), net.return_by, auction_key)
-    if rescue_fits(task, book, inputs, net.return_by, spot, then):
+    at = max(net.return_by, as_of)
+    if rescue_fits(task, book, inputs, at, spot, clear(task, book, later(inputs), at, auction_key)):
         return spot
+    if net.later:
+        return clear(task, book, replace(inputs, preemptible=()), as_of, auction_key)
     return without(spot, lanes, LossReason.TOO_LATE, auction_key)
