@@ -3,10 +3,12 @@
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 
 from lowtide.market.deferral.net import GUARD_US
 from lowtide.simulate.faults import Fault
+from lowtide.store import log, tasks
 from tests.contract.served import Served
 
 NET_S = GUARD_US / 1_000_000
@@ -193,3 +195,37 @@ async def test_of_many_tasks_under_random_take_backs_each_is_done_in_time_and_re
         await identical(service, task)
     balances = await service.balances()
     assert sum(balances.values()) == balances["acct:acct_default:authorized"] == 0
+
+
+async def test_a_job_that_falls_behind_its_line_leaves_spot_while_a_task_alone_still_waits_for_it(
+    service: Served,
+):
+    offers = await stocked(service)
+    takes_back(service)
+    limits = {"complete_within_s": 90}
+    alone = await service.post(constraints=limits)
+    job = [await service.post(constraints=limits, job="nightly") for _ in range(4)]
+    ended = [await service.final(task["id"], within_s=20) for task in job]
+    assert {task["job"] for task in ended} == {"nightly"}
+    assert {outcomes(task)[-1] for task in ended} == {(offers["safe"], "answered")}
+    waiting = await service.task(alone["id"])
+    assert (waiting["state"], waiting["job"]) == ("held", None)
+    async with service.running.market.database.read() as conn:
+        lines = await log.lines_of_auction(conn, ended[0]["auction_id"])
+    total, done, began, _ = orjson.loads(lines[0].line)["inputs"]["job"]
+    assert (total, done) == (4, 0)
+    assert began is not None
+    for task in ended:
+        await identical(service, task)
+
+
+async def test_a_job_is_told_by_its_account_alone(service: Served):
+    await stocked(service)
+    done = await service.done(job="nightly", constraints={"complete_within_s": 600})
+    market = service.running.market
+    async with market.database.read() as conn:
+        for account, counted in (("acct_default", (1, 1)), ("acct_other", (0, 0))):
+            assert await tasks.job_counts(conn, account, "nightly") == counted
+        assert await tasks.job_began(conn, "acct_default", "nightly") is not None
+        assert await tasks.job_began(conn, "acct_default", "weekly") is None
+    assert done["state"] == "succeeded"

@@ -42,6 +42,7 @@ def inputs_for(
         forecasts=() if complete_by is None else market.forecasts.uses(market.keeper.book, complete_by, now),
         preemptible=PREEMPTIBLE if on_spot else (),
         resting=past.resting if on_spot else (),
+        job=past.job if on_spot else None,
     )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from lowtide.exchange.batch_times import BatchTimesBook
 from lowtide.exchange.forecasts import Forecasts
 from lowtide.exchange.held import HeldTasks
+from lowtide.exchange.jobs import Jobs
 from lowtide.exchange.live import Bidders
 from lowtide.exchange.observe import Observations
 from lowtide.exchange.seal import BookKeeper, Touched
@@ -68,6 +69,7 @@ class Market:
     batch_times: BatchTimesBook = field(default_factory=BatchTimesBook)
     forecasts: Forecasts = field(default_factory=Forecasts)
     held: HeldTasks = field(default_factory=HeldTasks)
+    jobs: Jobs = field(default_factory=Jobs)
     credentials: Mapping[str, str] = field(default_factory=dict)
     model_names: ModelNames = field(default_factory=ModelNames)
     feed_client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)

@@ -24,6 +24,7 @@ from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_outcome
 from lowtide.exchange.order import Order
+from lowtide.exchange.task_past import NO_PAST, TaskPast
 from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
 from lowtide.market.book import Book
 from lowtide.market.record import AuctionIds, auction_key
@@ -81,11 +82,12 @@ async def place(market: Market, dispatcher: Dispatcher, order: Order) -> TaskRow
     ids = AuctionIds(new_id("auc", now), task.id, now)
     if asked is not None:
         ids = AuctionIds(asked.auction_id, task.id, asked.as_of)
-    seed = await market.seeds.at(ids.as_of)
+    seed, past = await market.seeds.at(ids.as_of), await _past(market, order, now)
     refused: tuple[int, ...] = ()
     for _ in range(TRIES):
-        book, inputs = market.keeper.book, inputs_for(market, task, refused, asked)
+        book, inputs = market.keeper.book, inputs_for(market, task, refused, asked, past)
         decision = decide(task, book, inputs, ids.as_of, auction_key(seed, ids.id))
+        market.jobs.note(order.account_id, order.job, decision)
         try:
             row, job = await market.database.writer.write(
                 partial(
@@ -111,6 +113,15 @@ async def place(market: Market, dispatcher: Dispatcher, order: Order) -> TaskRow
     raise Unavailable(
         "Every offer that fits filled up while this was decided. Send it again.", retry_after_s=1
     )
+
+
+async def _past(market: Market, order: Order, now: int) -> TaskPast:
+    """A new task's past is that of its job, which it is one call more of."""
+    if order.job is None:
+        return NO_PAST
+    async with market.database.read() as conn:
+        job = await market.jobs.progress(conn, order.account_id, order.job, now)
+    return TaskPast(job=replace(job, total=job.total + 1))
 
 
 async def _ask(market: Market, task: Task, order: Order, now: int) -> Asked | None:
@@ -140,6 +151,7 @@ async def _write(
         "version": 0,
         "reason": decision.code,
         "task_type": task.type,
+        "job": order.job,
         "posted": dumped(order.posted),
         "decided_as": dumped(task_values(task)),
         "labels": dumped(order.labels),

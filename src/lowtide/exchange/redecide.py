@@ -73,6 +73,7 @@ async def decide_again(
         book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full)), asked, past)
         ids = AuctionIds(new_id("auc", now) if asked is None else asked.auction_id, task.id, now)
         decision = decide(task, book, inputs, now, auction_key(seed, ids.id))
+        market.jobs.note(row.account_id, row.job, decision)
         if decision.outcome != AWARDED:
             await _wait_on(conn, market, row, task, book, inputs, ids, decision, asked)
             return None

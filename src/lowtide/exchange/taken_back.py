@@ -7,8 +7,9 @@ from lowtide.exchange.captures import charged
 from lowtide.exchange.expire import expire
 from lowtide.exchange.job import Job
 from lowtide.exchange.market import Market
+from lowtide.exchange.notices import tell_settled
 from lowtide.exchange.redecide import decide_again
-from lowtide.exchange.settle import Settlement, end_failed, note_failure
+from lowtide.exchange.settle import Settlement, end_failed, note_failure, settled_values
 from lowtide.market.states import TaskState
 from lowtide.store import events, tasks
 from lowtide.store.rows import LostRace
@@ -21,15 +22,18 @@ async def take_back(market: Market, spent: Settlement, failure: Failure, refused
 
     Gives the job to carry on, None where the task waits or has ended. Raises LostRace where it was ended meanwhile.
     """
-    now = spent.ended_at
+    now, called = spent.ended_at, spent.attempt.candidate
+    cost_nano = charged(called, failure)
     seed = await market.seeds.at(now)
 
     async def unit(conn: AsyncConnection) -> Job | None:
         row = await tasks.get_task(conn, spent.row.id)
         if row is None or (row.state, row.version) != (TaskState.RUNNING, spent.row.version):
             raise LostRace(f"Task {spent.row.id} was ended meanwhile.")
-        await end_failed(conn, spent, failure, charged(spent.attempt.candidate, failure))
-        told = {"offer_id": spent.attempt.candidate.offer.id, "outcome": failure.kind, "next": None}
+        await end_failed(conn, spent, failure, cost_nano)
+        outcome = settled_values(TaskState.FAILED, {"paid": cost_nano}, now)
+        await tell_settled(conn, called.feed_id, called.offer.id, row.auction_id, outcome)
+        told = {"offer_id": called.offer.id, "outcome": failure.kind, "next": None}
         event = {"task_id": row.id, "kind": "attempt.failed", "at": now, "data": dumped(told)}
         await events.add_events(conn, [event])
         if row.complete_by is not None and row.complete_by <= now:

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.captures import PREEMPTED
 from lowtide.exchange.market import Market
+from lowtide.market.deferral.progress import JobProgress
 from lowtide.store import attempts
 from lowtide.store.tables import TaskRow
 from lowtide.values.instants import SECOND_US
@@ -14,10 +15,11 @@ from lowtide.values.instants import SECOND_US
 
 @dataclass(frozen=True, slots=True)
 class TaskPast:
-    """Rows that took the task back and until when (µs) they rest, and how many of its attempts were taken back."""
+    """Rows that took the task back and until when (µs) they rest, how many of its attempts were taken back, and its job."""
 
     resting: tuple[tuple[int, int], ...] = ()
     taken_back: int = 0
+    job: JobProgress | None = None
 
 
 NO_PAST = TaskPast()
@@ -25,8 +27,9 @@ NO_PAST = TaskPast()
 
 async def past_of(conn: AsyncConnection, market: Market, row: TaskRow, now: int) -> TaskPast:
     """The past of a task as of now (µs). An offer rests twice as long each further time, so that tries stay few."""
+    job = None if row.job is None else await market.jobs.progress(conn, row.account_id, row.job, now)
     if not row.attempts:
-        return NO_PAST
+        return NO_PAST if job is None else TaskPast(job=job)
     back = [one for one in await attempts.of_task(conn, row.id) if one.outcome == PREEMPTED]
     times = Counter(attempt.offer_id for attempt in back)
     rest_us = int(market.rules.spot_rest_s * SECOND_US)
@@ -35,4 +38,4 @@ async def past_of(conn: AsyncConnection, market: Market, row: TaskRow, now: int)
     }
     rows = market.keeper.book.row_of
     resting = sorted((rows[offer], at) for offer, at in until.items() if offer in rows and at > now)
-    return TaskPast(tuple(resting), len(back))
+    return TaskPast(tuple(resting), len(back), job)
