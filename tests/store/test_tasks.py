@@ -209,12 +209,16 @@ async def test_of_some_tasks_those_that_still_wait_are_claimed(database: Databas
 
 
 async def test_a_job_is_counted_by_its_account_without_what_was_withdrawn(database: Database):
-    placed = ["held", "running", "running", "succeeded", "succeeded", "succeeded", "expired", "failed"]
-    placed += ["cancelled", "unfilled"]
-    rows = [task(f"task_{number}", state=state, job="nightly") for number, state in enumerate(placed)]
-    await place(database, *rows, task("task_x", job="weekly"), task("task_y"))
+    ends = ["succeeded", "succeeded", "succeeded", "expired", "failed", "cancelled"]
+    rows = [task(f"task_{number}", state="running", job="nightly") for number in range(8)]
+    await place(database, *rows, task("task_u", state="unfilled", job="nightly"))
+    await place(database, task("task_x", job="weekly"), task("task_y"))
+    for number, state in enumerate(ends):
+        await database.writer.write(
+            lambda conn, name=f"task_{number}", state=state: tasks.move(conn, name, "running", 0, state)
+        )
     async with database.read() as conn:
-        assert await tasks.job_counts(conn, "acct_a", "nightly") == (8, 5)
+        assert await tasks.job_counts(conn, "acct_a", "nightly") == (7, 5)
         assert await tasks.job_counts(conn, "acct_a", "weekly") == (1, 0)
         assert await tasks.job_counts(conn, "acct_b", "nightly") == (0, 0)
         assert await tasks.job_began(conn, "acct_a", "nightly") is None
