@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from benchmarks import bench_clearing, bench_deferral, bench_feeds, bench_kernel, bench_store
+from benchmarks import bench_clearing, bench_deferral, bench_feeds, bench_kernel, bench_spot, bench_store
 
 
 def main() -> int:
@@ -15,7 +15,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     missed = bench_kernel.run() + bench_store.run(options.auctions) + bench_feeds.run(options.seconds)
-    missed += bench_clearing.run() + bench_deferral.run()
+    missed += bench_clearing.run() + bench_deferral.run() + bench_spot.run()
     for line in missed:
         print(f"Missed: {line}.", file=sys.stderr)
     return 1 if missed else 0
