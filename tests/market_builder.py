@@ -224,6 +224,7 @@ def decide(
     preemptible: tuple[str, ...] = (),
     resting: Mapping[str, int] = MappingProxyType({}),
     job: JobProgress | None = None,
+    may_wait: bool = True,
 ) -> Result:
     """Decide a task on a book. `refused` names the offers whose reservation failed; `forecasts`, `resting` are by offer."""
     inputs = Inputs(
@@ -237,5 +238,6 @@ def decide(
         preemptible=preemptible,
         resting=tuple((market.row_of[name], until) for name, until in resting.items()),
         job=job,
+        may_wait=may_wait,
     )
     return Result(wanted, market, at, key, auction.decide(wanted, market, inputs, at, key), inputs)

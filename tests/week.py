@@ -6,6 +6,7 @@ holding where only the second met its deadline. What no market could have met th
 
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
@@ -15,11 +16,14 @@ from lowtide.exchange.ladder import call_limit, next_step
 from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
 from lowtide.market.batch_times import BatchTimes
 from lowtide.market.book import Book
+from lowtide.market.deferral.continuation import Forecast, ForecastUse
 from lowtide.market.deferral.known import Deferral
+from lowtide.market.deferral.reference import reference_nano
 from lowtide.market.eligibility import LossReason
+from lowtide.market.price_history import unit_prices
 from lowtide.market.spot import Inputs, clear
 from lowtide.market.task import Task
-from tests.week_faults import LEAP_US, MINUTE, SECOND, World, draw
+from tests.week_faults import HOUR, LEAP_US, MINUTE, SECOND, World, draw
 
 KEY = bytes(32)
 LATE_US = 3 * SECOND
@@ -35,6 +39,7 @@ class Fate:
     end: str
     held: bool
     critical: int
+    by_forecast: bool = False
     sellers: frozenset[str] = frozenset()
 
 
@@ -44,6 +49,7 @@ class Week:
     def __init__(self, seed: int) -> None:
         self.world: World = draw(seed)
         self._dice = Random(seed + 1)
+        self._forecast = seed % 2 == 1
         self._starts = [at for at, _ in self.world.versions]
 
     def shown(self, at: int) -> int:
@@ -74,7 +80,7 @@ class Week:
             if shown >= deadline:
                 fate.end = "expired"
                 return fate
-            inputs = self._inputs(now, refused)
+            inputs = self._inputs(now, shown, refused)
             decision = decide(task, now, inputs, shown, KEY)
             refused = ()
             if not fate.sellers:
@@ -96,8 +102,9 @@ class Week:
                     fate.end = ended
                     return fate
             elif decision.outcome == HELD:
-                plan = self._plan(plan, decision.deferral, now)
+                plan = self._plan(plan, decision.deferral, shown)
                 fate.held, fate.critical = True, self.truth(at, plan.latest_start)
+                fate.by_forecast |= plan.forecast is not None
                 fate.sellers = self._sellers(task, now, inputs, shown, plan.latest_start)
                 at = self._look(at, self.truth(at, plan.release_at))
             elif decision.outcome == QUEUED:
@@ -107,10 +114,22 @@ class Week:
                 fate.end = "unfilled"
                 return fate
 
-    def _inputs(self, now: Book, refused: tuple[int, ...]) -> Inputs:
+    def _inputs(self, now: Book, shown: int, refused: tuple[int, ...]) -> Inputs:
         sellers = {row.offer.provider for row in now.rows if row.offer.lane == "batch"}
         times = tuple(BatchTimes(name, PRIOR_MS) for name in sorted(sellers))
-        return Inputs(refused=refused, closed_lanes=("batch",), batches=times)
+        forecasts = tuple(self._forecasts(now, shown)) if self._forecast else ()
+        return Inputs(refused=refused, closed_lanes=("batch",), batches=times, forecasts=forecasts)
+
+    def _forecasts(self, now: Book, shown: int) -> Iterator[ForecastUse]:
+        """What each offer is expected to cost; often wrong, sometimes of the hour before, as after an outage."""
+        for number in range(len(now.rows)):
+            quote = now.quote_at(number, shown)
+            prices = None if quote is None else unit_prices(quote.prices)
+            if prices is not None and self._dice.random() < 0.8:
+                share = self._dice.choice([0.3, 0.8, 0.95])
+                made_at = shown - (HOUR if self._dice.random() < 0.2 else 0)
+                values = (round(reference_nano(prices) * share),) * 24
+                yield ForecastUse(number, Forecast("offer", "mixture", made_at, HOUR, 24, values))
 
     def _sellers(self, task: Task, now: Book, inputs: Inputs, shown: int, latest: int) -> frozenset[str]:
         """Who can serve at the latest start, by what is posted; a quote that only lapses until then may be renewed."""
@@ -119,9 +138,13 @@ class Week:
         able = (row.offer.provider for row, can in zip(now.rows, (then == 0) | lapsed, strict=True) if can)
         return frozenset(able)
 
-    def _plan(self, before: Deferral | None, after: Deferral, now: Book) -> Deferral:
-        same = before is not None and (before.slot, before.row) == (after.slot, after.row)
-        return before if same and before.release_at <= after.latest_start else after
+    def _plan(self, before: Deferral | None, after: Deferral, shown: int) -> Deferral:
+        """A hold by forecast goes on until its own look, one for a posted slot while it is the same slot."""
+        if before is None or before.row != after.row or before.release_at > after.latest_start:
+            return after
+        if after.forecast is not None:
+            return before if before.policy == after.policy and shown < before.release_at else after
+        return before if before.slot == after.slot else after
 
     def _look(self, at: int, due: int) -> int:
         """When a sweep decides again: once it is due, or the book has changed."""
@@ -200,6 +223,7 @@ def misses(seed: int) -> tuple[Counter, list[str]]:
         fate = week.follow(arrival, task, at_once=False)
         counts["tasks"] += 1
         counts["held"] += fate.held
+        counts["held_by_forecast"] += fate.by_forecast
         if not fate.held or fate.end == "met":
             counts["held_met"] += fate.held
             continue

@@ -103,8 +103,8 @@ seen = {"held": 0, "kept": 0, "changed": 0, "spared": 0}
 
 
 @given(changes())
-@settings(max_examples=3_000, deadline=None)
-def test_a_hold_that_a_full_decision_would_alter_is_never_left_alone(drawn):
+@settings(max_examples=2_000, deadline=None)
+def never_left_alone(drawn):
     wanted, before, altered, later = drawn
     held = decide(wanted, before, at=later)
     if held.outcome != "held":
@@ -128,8 +128,8 @@ def test_a_hold_that_a_full_decision_would_alter_is_never_left_alone(drawn):
     assert same or named
 
 
-def test_of_the_holds_that_keep_their_plan_some_are_left_alone():
+def test_a_hold_that_a_full_decision_would_alter_is_never_left_alone_and_of_the_others_some_are():
     seen.update(dict.fromkeys(seen, 0))
-    test_a_hold_that_a_full_decision_would_alter_is_never_left_alone()
+    never_left_alone()
     assert seen["changed"] > 20
     assert seen["spared"] > seen["kept"] / 10

@@ -14,9 +14,12 @@ import orjson
 from numpy.typing import NDArray
 
 from lowtide.market.book import Book
+from lowtide.market.columns import Ints
+from lowtide.market.deferral.crowding import Room
 from lowtide.market.deferral.known import POLICY, Deferral
 from lowtide.market.deferral.screening import NONE, Holds, concerned, to_decide_again
-from lowtide.market.spot import Inputs
+from lowtide.market.eligibility import for_good
+from lowtide.market.spot import Inputs, Spot
 from lowtide.market.task import Task, task_from_values
 from lowtide.store import tasks
 from lowtide.store.database import Database
@@ -74,6 +77,8 @@ class HeldTasks:
         self._book = Book(0, [])
         self._due: dict[str, None] = {}
         self._loaded_to: tuple[int, str] | None = _THE_FIRST
+        self.pressed: frozenset[str] = frozenset()
+        """What may wait no longer, lest too much is left to be started at once."""
 
     def __len__(self) -> int:
         return sum(rows.count for rows in self._classes.values())
@@ -157,6 +162,47 @@ class HeldTasks:
                 del self._classes[like]
         return found
 
+    def crowds(self, task: Task, spot: Spot, as_of: int) -> bool:
+        """Whether one more hold would leave too little room for forced runs, as of an instant (µs)."""
+        room = Room(spot, as_of)
+        if room.places is None or task.constraints.complete_by is None:
+            return False
+        deadlines = np.append(self._deadlines(room.rows, spot.book, as_of), task.constraints.complete_by)
+        return room.must_start(deadlines, as_of) > 0
+
+    async def press(self, spot_of: Callable[[Task], Spot], as_of: int, ahead_us: int) -> int:
+        """Have those decided again, without leave to wait, that must start within so long; how many these are.
+
+        A class is judged by what can serve a task of it with a middling budget; `spot_of` clears that as of now.
+        """
+        found = list[str]()
+        for like, rows in list(self._classes.items()):
+            part = rows.part(0, rows.count)
+            part = part[part["release_at"] > as_of]
+            if not len(part):
+                continue
+            spot = spot_of(_middling(like, part))
+            room = Room(spot, as_of)
+            if room.places is not None:
+                count = room.must_start(self._deadlines(room.rows, spot.book, as_of), as_of + ahead_us)
+                first = np.argsort(part["complete_by"], kind="stable")[:count]
+                found += [name.decode() for name in part["id"][first].tolist()]
+            await asyncio.sleep(0)
+        self.pressed = frozenset(found)
+        self.decide_soon(found)
+        return len(found)
+
+    def _deadlines(self, rows: frozenset[int], book: Book, as_of: int) -> Ints:
+        """Of all that is held and could be served by one of these rows."""
+        among = sorted(rows)
+        parts = [
+            part["complete_by"][part["release_at"] > as_of]
+            for like, held in self._classes.items()
+            if held.count and (for_good(like, book, ())[among] == 0).any()
+            for part in [held.part(0, held.count)]
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
     def _add(self, task: Task, row: int, slot: int, release_at: int) -> None:
         limits, objective = task.constraints, task.objective
         self._classes.setdefault(class_of(task), _Rows()).add(
@@ -172,6 +218,25 @@ class HeldTasks:
                 objective.per_second_nano,
             )
         )
+
+
+def _middling(like: Task, part: NDArray[Any]) -> Task:
+    limited = np.sort(part["max_cost"][part["max_cost"] != NONE])
+    objective, value = like.objective, int(np.median(part["value"]))
+    return replace(
+        like,
+        input_bytes=int(np.median(part["input_bytes"])),
+        constraints=replace(
+            like.constraints,
+            complete_by=int(part["complete_by"].max()),
+            max_cost_nano=int(limited[len(limited) // 2]) if len(limited) else None,
+        ),
+        objective=replace(
+            objective,
+            value_nano=None if objective.value_nano is None else value,
+            per_second_nano=int(np.median(part["per_second"])),
+        ),
+    )
 
 
 def class_of(task: Task) -> Task:

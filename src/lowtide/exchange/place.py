@@ -87,6 +87,9 @@ async def place(market: Market, dispatcher: Dispatcher, order: Order) -> TaskRow
     for _ in range(TRIES):
         book, inputs = market.keeper.book, inputs_for(market, task, refused, asked, past)
         decision = decide(task, book, inputs, ids.as_of, auction_key(seed, ids.id))
+        if decision.outcome == HELD and market.held.crowds(task, decision.spot, ids.as_of):
+            inputs = replace(inputs, may_wait=False)
+            decision = decide(task, book, inputs, ids.as_of, auction_key(seed, ids.id))
         market.jobs.note(order.account_id, order.job, decision)
         try:
             row, job = await market.database.writer.write(

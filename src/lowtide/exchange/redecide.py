@@ -1,5 +1,6 @@
 """Deciding again on a task that waits: run it, let it wait on, or end it; what changes nothing is not written."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -66,13 +67,20 @@ async def decide_again(
     if row.complete_by is not None and row.complete_by <= now:
         await expire(conn, row, now)
         return None
-    if not market.forecasts.made and await _left_alone(conn, row, now):
+    pressed = row.id in market.held.pressed
+    if not market.forecasts.made and not pressed and await _left_alone(conn, row, now):
         return None
     full, past = set() if full is None else full, await past_of(conn, market, row, now)
     for _ in range(TRIES):
         book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full)), asked, past)
+        inputs = replace(inputs, may_wait=not pressed)
         ids = AuctionIds(new_id("auc", now) if asked is None else asked.auction_id, task.id, now)
         decision = decide(task, book, inputs, now, auction_key(seed, ids.id))
+        # What was given back would be one hold more.
+        given_back = row.state == TaskState.RUNNING and decision.outcome == HELD
+        if given_back and market.held.crowds(task, decision.spot, now):
+            inputs = replace(inputs, may_wait=False)
+            decision = decide(task, book, inputs, now, auction_key(seed, ids.id))
         market.jobs.note(row.account_id, row.job, decision)
         if decision.outcome != AWARDED:
             await _wait_on(conn, market, row, task, book, inputs, ids, decision, asked)

@@ -16,10 +16,11 @@ from lowtide.exchange.market import Market
 from lowtide.exchange.redecide import decide_again, task_of
 from lowtide.market.book import Book
 from lowtide.market.deferral.screening import concerned
-from lowtide.market.spot import Inputs
+from lowtide.market.spot import Inputs, Spot, clear
 from lowtide.market.task import Task
 from lowtide.store import tasks
 from lowtide.store.tables import TaskRow
+from lowtide.values.instants import SECOND_US
 
 MOST_ASKED = 256
 """Tasks that bidders are asked for in one look at what waits; the others' turn comes at the next."""
@@ -81,6 +82,17 @@ async def screen_held(market: Market) -> int:
         return with_usual_output(market, like), inputs_for(market, like)
 
     return await market.held.screen(market.keeper.book, inputs_of, market.now())
+
+
+async def press_held(market: Market, every_s: float) -> int:
+    """Name the holds that have to start before this is looked at again; how many these are."""
+    now = market.now()
+
+    def spot_of(task: Task) -> Spot:
+        book = market.keeper.book
+        return clear(with_usual_output(market, task), book, inputs_for(market, task), now, bytes(32))
+
+    return await market.held.press(spot_of, now, int(2 * every_s * SECOND_US))
 
 
 async def review_named(market: Market, dispatcher: Dispatcher) -> int:

@@ -18,7 +18,13 @@ from lowtide.exchange.hindsight import look_back
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import deliver_due
 from lowtide.exchange.recover import recover, sign_of_life
-from lowtide.exchange.release import release_due, review_named, review_queued, review_waiting
+from lowtide.exchange.release import (
+    press_held,
+    release_due,
+    review_named,
+    review_queued,
+    review_waiting,
+)
 from lowtide.market.book import Book
 from lowtide.store import duties, idempotency, log
 from lowtide.store.rows import LostRace
@@ -27,6 +33,7 @@ from lowtide.values.instants import DAY_US, SECOND_US
 LEAF_LEASE_US = 5 * SECOND_US
 LEAVES = 2_000
 QUEUE_LOOK_S = 2.0
+PRESS_S = 2.0
 KEYS_KEPT_US = 2 * DAY_US
 _log = structlog.get_logger()
 
@@ -64,6 +71,7 @@ class Sweeps:
             "compact": (self.compact, 3_600.0),
             "hindsight": (self.hindsight, 30.0),
             "forecasts": (self.forecasts, 10.0),
+            "press": (self.press, PRESS_S),
             "extend": (self._market.keeper.extend, 86_400.0),
         }
         if self._market.database.dialect != "sqlite":
@@ -137,6 +145,11 @@ class Sweeps:
     async def hindsight(self) -> None:
         """Look back on held tasks whose window is over."""
         await look_back(self._market)
+
+    async def press(self) -> None:
+        """Start what has to start so that all that is held still finds room before its deadline."""
+        if await press_held(self._market, PRESS_S):
+            await review_named(self._market, self._dispatcher)
 
     async def forecasts(self) -> None:
         """Make this slot's forecasts, on every node."""

@@ -59,7 +59,7 @@ def decide(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: byte
     spot = clear(task, book, inputs, as_of, auction_key)
     if spot.net is not None:
         spot = over_net(task, book, inputs, as_of, auction_key, spot, spot.net)
-    if task.constraints.complete_by is None:
+    if task.constraints.complete_by is None or not inputs.may_wait:
         return _at_once(task, book, inputs, spot)
     weighed: tuple[ForecastUse, ...] = ()
     deferral = wait_for_known_price(task, book, inputs, as_of, auction_key, spot)

@@ -104,6 +104,8 @@ def inputs_values(inputs: Inputs) -> dict[str, Any]:
         values["batches"] = [[one.provider, list(one.quantiles_ms)] for one in inputs.batches]
     if inputs.forecasts:
         values["forecasts"] = [[use.row, use.forecast.digest()] for use in inputs.forecasts]
+    if not inputs.may_wait:
+        values["may_wait"] = False
     if inputs.preemptible:
         values["preemptible"] = list(inputs.preemptible)
     if inputs.resting:
@@ -130,6 +132,7 @@ def inputs_from_values(values: dict[str, Any], forecasts: Mapping[str, Forecast]
         tuple(values.get("closed_lanes", ())),
         tuple(BatchTimes(provider, tuple(times)) for provider, times in values.get("batches", ())),
         tuple(ForecastUse(row, forecasts[digest]) for row, digest in values.get("forecasts", ())),
+        values.get("may_wait", True),
         tuple(values.get("preemptible", ())),
         tuple((row, until) for row, until in values.get("resting", ())),
         _job_of(values.get("job")),

@@ -27,9 +27,10 @@ class Inputs:
     `reference_cost_nano` is the task type's trailing median price, 0 until 20 are known. `live` is what bidders answered,
     `closes_at` (µs) the instant from which on an answer is too late. Offers on `closed_lanes` cannot be called,
     except that a batch lane takes part beside them where `batches` says how long its provider's take. `forecasts`
-    are of offers' prices, for tasks that may wait; a record keeps those that were weighed. On `preemptible` lanes a
-    call may be taken back, so a task with a deadline goes there only over a net; `resting` are rows that took this task
-    back, and until when (µs) they are left alone; `job` is how far the job is that it is part of.
+    are of offers' prices, for tasks that may wait; a record keeps those that were weighed. Where there would be no room
+    for one more forced run (`crowding.py`), the task may not wait. On `preemptible` lanes a call may be taken back, so a
+    task with a deadline goes there only over a net; `resting` are rows that took this task back, and until when (µs) they
+    are left alone; `job` is how far the job is that it is part of.
     """
 
     rule: str = "posted"
@@ -40,6 +41,7 @@ class Inputs:
     closed_lanes: tuple[str, ...] = ()
     batches: tuple[BatchTimes, ...] = ()
     forecasts: tuple[ForecastUse, ...] = ()
+    may_wait: bool = True
     preemptible: tuple[str, ...] = ()
     resting: tuple[tuple[int, int], ...] = ()
     job: JobProgress | None = None

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from lowtide.exchange.held import HeldTasks
 from lowtide.market.book import Book, Row
-from lowtide.market.spot import Inputs
+from lowtide.market.offer import Capacity
+from lowtide.market.spot import Inputs, Spot, clear
 from lowtide.market.task import Lists, Task
-from tests.market_builder import NOW, book, decide, offer, quote, task
+from tests.market_builder import KEY, NOW, book, decide, offer, quote, task
 
 MINUTE = 60_000_000
 STEP = NOW + 60 * MINUTE
@@ -111,3 +112,44 @@ async def test_of_many_holds_those_found_go_and_all_others_stay():
     await held.screen(rest, lambda like: (like, Inputs()), NOW)
     found = held.take_due(1_000)
     assert sorted(found) == sorted(f"task_{n}" for n in range(count) if n % 3)
+
+
+def crowded_market() -> Book:
+    return book(stepping("a", 100, 10, p99=60_000, capacity=Capacity(concurrency=1)))
+
+
+def held_until(number: int, minutes: int) -> Task:
+    return replace(
+        task(complete_by=NOW + minutes * MINUTE, lists=Lists(models=("a",)), max_cost=200),
+        id=f"task_{number}",
+    )
+
+
+async def test_no_more_is_held_than_finds_room_before_the_deadline():
+    market, held, taken = crowded_market(), HeldTasks(), 0
+    for number in range(400):
+        one = held_until(number, 70)
+        decision = decide(one, market).decision
+        if held.crowds(one, decision.spot, NOW):
+            break
+        held.note(one, decision.deferral, market.version)
+        taken += 1
+    # One a minute before the guard, and a minute kept for the last's second try.
+    assert taken == 68
+    elsewhere = replace(one, lists=Lists(models=("b",)))
+    open_market = book(*market.rows, stepping("b", 100, 20))
+    assert not held.crowds(elsewhere, decide(elsewhere, open_market).decision.spot, NOW)
+
+
+async def test_what_must_start_so_that_the_rest_finds_room_is_decided_again_without_leave_to_wait():
+    market = crowded_market()
+    held = await watching(market, *(held_until(number, 70) for number in range(20)))
+
+    def spot_of(one: Task) -> Spot:
+        return decide(one, market).decision.spot
+
+    assert await held.press(spot_of, NOW, MINUTE) == 0
+    late = NOW + 59 * MINUTE
+    pressed = await held.press(lambda one: clear(one, market, Inputs(), late, KEY), late, MINUTE)
+    assert pressed == 12
+    assert set(held.take_due(100)) == held.pressed == {f"task_{number}" for number in range(pressed)}

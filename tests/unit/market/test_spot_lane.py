@@ -83,6 +83,11 @@ def test_spot_does_not_win_where_the_safe_run_may_be_over_the_budget_by_then():
         assert decide(task(complete_by=deadline, max_cost=500), there, preemptible=SPOT).winner == winner
 
 
+def test_a_task_that_may_not_wait_takes_its_safe_run_at_once():
+    wanted = task(complete_by=NOW + 30 * MINUTE)
+    assert decide(wanted, market(), preemptible=SPOT, may_wait=False).winner == "safe"
+
+
 def test_a_task_is_held_until_the_latest_start_of_offers_that_nobody_takes_back():
     step, deadline = NOW + 10 * MINUTE, NOW + 60 * MINUTE
     there = book(

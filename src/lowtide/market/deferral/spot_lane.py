@@ -16,13 +16,16 @@ def over_net(
 ) -> Spot:
     """The auction as it is where a rescue at the net is sure to be within the budget, else without its spot bids.
 
+    Nor where the task may not wait: its safe run has to start now, for later there may be no room for it.
     Where nobody else can serve the task now, and is not sure to be able to by then, spot bids compete as any.
     """
     lanes = book.on_lanes(inputs.preemptible)
     if not net.later and not any(lanes[bid.row] for bid in spot.top):
         return spot
     at = max(net.return_by, as_of)
-    if rescue_fits(task, book, inputs, at, spot, clear(task, book, later(inputs), at, auction_key)):
+    if inputs.may_wait and rescue_fits(
+        task, book, inputs, at, spot, clear(task, book, later(inputs), at, auction_key)
+    ):
         return spot
     if net.later:
         return clear(task, book, replace(inputs, preemptible=()), as_of, auction_key)
