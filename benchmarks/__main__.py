@@ -3,7 +3,15 @@
 import argparse
 import sys
 
-from benchmarks import bench_clearing, bench_deferral, bench_feeds, bench_holds, bench_kernel, bench_store
+from benchmarks import (
+    bench_clearing,
+    bench_deferral,
+    bench_feeds,
+    bench_holds,
+    bench_kernel,
+    bench_spot,
+    bench_store,
+)
 
 
 def main() -> int:
@@ -16,7 +24,7 @@ def main() -> int:
     parser.add_argument("--holds", type=int, default=1_000_000, help="how many tasks to hold at once")
     options = parser.parse_args()
     missed = bench_kernel.run() + bench_store.run(options.auctions) + bench_feeds.run(options.seconds)
-    missed += bench_clearing.run() + bench_deferral.run() + bench_holds.run(options.holds)
+    missed += bench_clearing.run() + bench_deferral.run() + bench_holds.run(options.holds) + bench_spot.run()
     for line in missed:
         print(f"Missed: {line}.", file=sys.stderr)
     return 1 if missed else 0

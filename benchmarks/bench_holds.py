@@ -13,9 +13,9 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.app import Running, read_settings, running_market
+from lowtide.exchange.deciding import inputs_for
 from lowtide.exchange.hold import hold_values
 from lowtide.exchange.market import Market
-from lowtide.exchange.place import inputs_for
 from lowtide.exchange.quotes import Pushed, push_quotes
 from lowtide.exchange.register import register_offer, register_provider
 from lowtide.exchange.release import screen_held

@@ -13,6 +13,7 @@ from lowtide.market import auction
 from lowtide.market.auction import Decision
 from lowtide.market.book import Book, Row
 from lowtide.market.deferral.continuation import Forecast, ForecastUse
+from lowtide.market.deferral.progress import JobProgress
 from lowtide.market.eligibility import LossReason
 from lowtide.market.explain import BidView, bid_views, min_to_win
 from lowtide.market.live import LiveBid
@@ -220,8 +221,12 @@ def decide(
     closes_at: int | None = None,
     closed_lanes: tuple[str, ...] = (),
     forecasts: Mapping[str, Forecast] = MappingProxyType({}),
+    preemptible: tuple[str, ...] = (),
+    resting: Mapping[str, int] = MappingProxyType({}),
+    job: JobProgress | None = None,
+    may_wait: bool = True,
 ) -> Result:
-    """Decide a task on a book. `refused` names the offers whose reservation failed, `forecasts` are by offer."""
+    """Decide a task on a book. `refused` names the offers whose reservation failed; `forecasts`, `resting` are by offer."""
     inputs = Inputs(
         rule,
         tuple(market.row_of[name] for name in refused),
@@ -230,5 +235,9 @@ def decide(
         closes_at,
         closed_lanes,
         forecasts=tuple(ForecastUse(market.row_of[name], found) for name, found in forecasts.items()),
+        preemptible=preemptible,
+        resting=tuple((market.row_of[name], until) for name, until in resting.items()),
+        job=job,
+        may_wait=may_wait,
     )
     return Result(wanted, market, at, key, auction.decide(wanted, market, inputs, at, key), inputs)

@@ -161,7 +161,9 @@ async def served_market(
     )
     quick = replace(
         settings,
-        rules=replace(settings.rules, backoff_s=0.02, feed_timeout_s=0.5, pool_s=0.0, batch_poll_s=0.02),
+        rules=replace(
+            settings.rules, backoff_s=0.02, feed_timeout_s=0.5, pool_s=0.0, batch_poll_s=0.02, spot_rest_s=0.2
+        ),
     )
     async with running_market(quick, clock, ticking=clock is None, stocked=False) as running:
         app = _IDLE_APPS.pop() if _IDLE_APPS else create_api(lambda _app: nullcontext())

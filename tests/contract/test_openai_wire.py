@@ -258,3 +258,52 @@ async def test_a_drop_after_the_request_was_sent_may_have_been_billed(bench):
 
 def test_the_registry_makes_the_wire_by_its_name():
     assert isinstance(WIRES["openai"](Transport()), OpenAIWire)
+
+
+async def test_a_take_back_on_a_spot_lane_is_its_own_failure_and_nobodys_fault(bench):
+    bench.fail("preempted", charges=True)
+    failure = await bench.failure(preemptible=True)
+    assert failure.kind is FailureKind.PREEMPTED
+    assert (failure.status, failure.provider_fault, failure.retry_elsewhere) == (503, False, True)
+    assert failure.usage == Usage(input=7, output=0)
+
+
+async def test_a_cut_answer_on_a_spot_lane_is_a_take_back_that_may_be_billed(bench):
+    bench.fail("cut")
+    failure = await bench.failure(preemptible=True)
+    assert (failure.kind, failure.provider_fault, failure.possibly_billed) == (
+        FailureKind.PREEMPTED,
+        False,
+        True,
+    )
+
+
+async def test_on_any_other_lane_the_same_words_are_the_providers_fault(bench):
+    bench.fail("preempted", times=1)
+    assert (await bench.failure()).kind is FailureKind.OVERLOADED
+    bench.fail("cut")
+    assert (await bench.failure()).kind is FailureKind.CUT
+
+
+async def test_a_spot_lane_fails_in_other_ways_as_any_lane(bench):
+    for kind in ("rate_limit", "server_error", "overloaded", "unauthorized"):
+        bench.fail(kind, times=1)
+        assert (await bench.failure(preemptible=True)).provider_fault
+
+
+async def test_a_plan_of_take_backs_hits_the_same_share_of_calls_for_the_same_seed(bench):
+    async def hits(seed: int) -> list[bool]:
+        bench.upstreams.heal("acme")
+        bench.fail("preempted", share=0.3, seed=seed)
+        found = []
+        for _ in range(40):
+            try:
+                await bench.complete(preemptible=True)
+                found.append(False)
+            except CallFailed:
+                found.append(True)
+        return found
+
+    first = await hits(1)
+    assert first == await hits(1) != await hits(2)
+    assert 5 <= sum(first) <= 20

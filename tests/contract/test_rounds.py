@@ -176,6 +176,19 @@ async def test_where_nothing_is_contended_no_round_is_recorded_and_holds_stay(st
     assert [task["hold"] for task in await ran(service, before)] == [task["hold"] for task in before]
 
 
+async def test_a_spot_lane_is_cleared_in_no_round_however_many_want_it(stepped):
+    service, clock = stepped
+    idle = await cheap_window(service, 60, 90, lane="spot")
+    day = await service.offer("day", "8", latency=OTHER)
+    tasks = await hold_tasks(service, ["0.5"] * 12, 240)
+    for minute in range(0, 241, 5):
+        await step(service, clock, minute)
+    ended = await ran(service, tasks)
+    assert await calls(service) == []
+    assert all(task["receipt"]["deadline_met"] for task in ended)
+    assert {task["award"]["offer_id"] for task in ended} == {idle, day}
+
+
 async def test_a_solver_out_of_time_leaves_the_greedy_answer_with_its_gap(stepped):
     service, clock = stepped
     await cheap_window(service, 60, 90)

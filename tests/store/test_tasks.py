@@ -206,3 +206,35 @@ async def test_of_some_tasks_those_that_still_wait_are_claimed(database: Databas
         return [row.id for row in await tasks.waiting_among(conn, {"t1": 1, "t2": 2, "t3": 3, "t9": 4})]
 
     assert await database.writer.write(unit) == ["t1", "t2"]
+
+
+async def test_a_job_is_counted_by_its_account_without_what_was_withdrawn(database: Database):
+    ends = ["succeeded", "succeeded", "succeeded", "expired", "failed", "cancelled"]
+    rows = [task(f"task_{number}", state="running", job="nightly") for number in range(8)]
+    await place(database, *rows, task("task_u", state="unfilled", job="nightly"))
+    await place(database, task("task_x", job="weekly"), task("task_y"))
+    for number, state in enumerate(ends):
+        await database.writer.write(
+            lambda conn, name=f"task_{number}", state=state: tasks.move(conn, name, "running", 0, state)
+        )
+    async with database.read() as conn:
+        assert await tasks.job_counts(conn, "acct_a", "nightly") == (7, 5)
+        assert await tasks.job_counts(conn, "acct_a", "weekly") == (1, 0)
+        assert await tasks.job_counts(conn, "acct_b", "nightly") == (0, 0)
+        assert await tasks.job_began(conn, "acct_a", "nightly") is None
+
+
+async def test_a_job_began_with_its_first_call(database: Database):
+    await place(database, task("task_1", job="nightly"), task("task_2", job="nightly"), task("task_3"))
+
+    async def begin(conn: AsyncConnection) -> None:
+        for name, at in (("task_1", 30), ("task_2", 20), ("task_3", 10)):
+            called = {"number": 1, "auction_id": "auc", "offer_id": "off", "provider": "p", "prices": "{}"}
+            money = {"bid_nano": 1, "worst_nano": 1, "price_nano": 1}
+            await attempts.add_attempt(
+                conn, {"id": f"att_{name}", "task_id": name, "started_at": at, **called, **money}
+            )
+
+    await database.writer.write(begin)
+    async with database.read() as conn:
+        assert await tasks.job_began(conn, "acct_a", "nightly") == 20

@@ -147,6 +147,7 @@ class Task(Shown):
     state: State
     reason: str | None = told("the code that decided, where it has no good end or none yet")
     task_type: str
+    job: str | None = told("the job of many calls that it is one of; null where it is none's")
     constraints: TaskConstraints
     objective: TaskObjective
     strategy: str

@@ -96,6 +96,12 @@ class TaskBody(Body):
     task_type: Annotated[
         Name, Field(description="kind of work, yours to name; usual answer lengths are learnt by it")
     ] = "general"
+    job: Annotated[
+        Name | None,
+        Field(
+            description="the job of many calls that this is one of: tasks of your account that share it are one job"
+        ),
+    ] = None
     input: Annotated[TaskInput, Field(description="what the model gets")]
     constraints: Annotated[ConstraintsBody, Field(description="left out: none")] = ConstraintsBody()
     objective: Annotated[
@@ -110,7 +116,10 @@ class TaskBody(Body):
     ] = "normal"
     max_attempts: Annotated[
         Annotated[int, Field(ge=1, le=20)] | None,
-        Field(description="most calls of providers; left out: the market's setting"),
+        Field(
+            description="most calls of providers, those that a spot lane took back not counted; "
+            "left out: the market's setting"
+        ),
     ] = None
     hedge_after_ms: Annotated[Annotated[int, Field(ge=1)] | None, Field(description=_LATER)] = None
     max_extra_usd: Annotated[Usd | None, Field(description=_LATER)] = None
@@ -168,6 +177,7 @@ class TaskBody(Body):
             self.labels,
             self.max_attempts or default_attempts,
             claim,
+            self.job,
         )
 
     def posted(self) -> dict[str, Any]:

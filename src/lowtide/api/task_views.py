@@ -24,6 +24,7 @@ def task(row: TaskRow, attempts: list[Attempt], payload: TaskPayload | None) -> 
         "state": row.state,
         "reason": row.reason,
         "task_type": row.task_type,
+        "job": row.job,
         "constraints": _constraints(row, posted),
         "objective": _shown(posted.get("objective", {})),
         "strategy": posted.get("strategy", "failover"),

@@ -26,6 +26,7 @@ MaxLatency = Annotated[int | None, typer.Option(help="The most time for the answ
 CompleteBy = Annotated[str | None, typer.Option(help="Deadline: a time with its zone, or +2h.")]
 Within = Annotated[str | None, typer.Option(help="Deadline from now, such as 90s, 15m or 2h.")]
 Models = Annotated[list[str] | None, typer.Option("--model", help="Only this model; repeat for several.")]
+Job = Annotated[str | None, typer.Option(help="The job of many calls that it is one of, as you name it.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="NAME=VALUE; repeat for several.")]
 
 
@@ -42,6 +43,7 @@ def submit(
     within: Within = None,
     model: Models = None,
     label: Labels = None,
+    job: Job = None,
     wait: Annotated[
         str | None,
         typer.Option("--wait", metavar="SECONDS", help="Follow it to its end, at most so long: 30, 5m, 2h."),
@@ -72,7 +74,7 @@ def submit(
         label,
     )
     service = Service(url, key)
-    placed = service.post("/v1/tasks", body)
+    placed = service.post("/v1/tasks", body if job is None else body | {"job": job})
     task_id = placed.data["id"]
     if patience is not None and placed.data["state"] not in FINAL:
         watched(service, task_id, within_s=patience, quiet=as_json)

@@ -13,6 +13,7 @@ from lowtide.market.auction import Decision
 from lowtide.market.book import Book
 from lowtide.market.book_lines import prices_values
 from lowtide.market.deferral.batch_lane import BATCH
+from lowtide.market.deferral.net import PREEMPTIBLE
 from lowtide.market.eligibility import completion_p99_ms
 from lowtide.market.offer import Capacity, Offer
 from lowtide.market.quote import Prices
@@ -32,6 +33,7 @@ class Candidate:
 
     `tokens` is what it takes of a tokens-per-minute limit; `places` what is sold at this price, where that is less than
     the offer has. `feed_id` is the feed whose live bid it is, `bid_until` (µs) the end of such a bid.
+    `return_by` (µs): a spot call must be back by then, so that a safe run still fits if it is taken back.
     """
 
     row: int
@@ -45,6 +47,7 @@ class Candidate:
     places: Capacity | None = None
     feed_id: str | None = None
     bid_until: int | None = None
+    return_by: int | None = None
 
     @property
     def most_nano(self) -> int:
@@ -106,9 +109,15 @@ def candidates(
                 quote.capacity,
                 feeds.get(bid.row),
                 quote.valid_until if bid.row in feeds else None,
+                _return_by(decision, bid.row),
             )
         )
     return tuple(found)
+
+
+def _return_by(decision: Decision, row: int) -> int | None:
+    net, offer = decision.spot.net, decision.spot.book.rows[row].offer
+    return None if net is None or offer.lane not in PREEMPTIBLE else net.return_by
 
 
 def _tokens(decision: Decision, row: int) -> int:

@@ -5,8 +5,9 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import Candidate, Started
-from lowtide.exchange.dispatch import Dispatcher, Job
+from lowtide.exchange.dispatch import Dispatcher
 from lowtide.exchange.expire import expire
+from lowtide.exchange.job import Job
 from lowtide.exchange.market import Market
 from lowtide.exchange.redecide import decide_again, task_of
 from lowtide.exchange.settle import Settlement, settle_answer

@@ -5,6 +5,7 @@ from typing import Any
 
 from lowtide.exchange.award import Candidate, Started
 from lowtide.exchange.market import Market
+from lowtide.market.deferral.net import PREEMPTIBLE
 from lowtide.market.task import DEFAULT_OUTPUT_TOKENS, Task
 from lowtide.store.tables import Provider
 from lowtide.wire.call import Call, CallFailed, FailureKind
@@ -50,4 +51,5 @@ def call_of(
         idempotency_key=attempt.id,
         service_tier=candidate.offer.lane if candidate.offer.lane in ("flex", "priority") else None,
         max_tokens_field=provider.max_tokens_field,
+        preemptible=candidate.offer.lane in PREEMPTIBLE,
     )

@@ -3,50 +3,32 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
-from lowtide.exchange.award import Candidate, Started
+from lowtide.exchange.award import Candidate
 from lowtide.exchange.calls import call_of
+from lowtide.exchange.job import Job
 from lowtide.exchange.ladder import call_limit, next_step
 from lowtide.exchange.market import Market
 from lowtide.exchange.settle import Settlement, settle_answer, settle_exhausted, settle_failure
-from lowtide.market.task import Task
+from lowtide.exchange.taken_back import take_back
+from lowtide.market.deferral.net import PREEMPTIBLE
 from lowtide.store import providers
 from lowtide.store.rows import LostRace
-from lowtide.store.tables import TaskRow
 from lowtide.values.errors import MarketError
 from lowtide.values.instants import DAY_US
 from lowtide.wire.call import Answer, CallFailed, Failure, FailureKind
 
 LASTING = frozenset({FailureKind.REFUSED_CREDENTIAL, FailureKind.MODEL_MISSING, FailureKind.CONTEXT_TOO_LONG})
 """Failures of an offer that a second call of it would only repeat."""
+MOST_FORGIVEN = 6
+"""Take-backs that don't count as attempts of a task without a deadline; with one it is the time that ends them."""
 FREED_PAUSE_S = 0.02
 """Ends that come this close together wake the queue once."""
 _NO_DEADLINE_US = 366 * DAY_US
 _log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Job:
-    """A running task on this node: its row, its ladder of bids, and the attempt under way."""
-
-    row: TaskRow
-    task: Task
-    input: dict[str, Any]
-    ladder: tuple[Candidate, ...]
-    attempt: Started
-    max_attempts: int
-    step: int = 0
-    hopeless: set[int] = field(default_factory=set)
-    """Rows that failed in a way that another try will not mend."""
-
-    def time_left_s(self, now: int) -> float | None:
-        """Seconds to the deadline, or None where there is none."""
-        deadline = self.task.constraints.complete_by
-        return None if deadline is None else (deadline - now) / 1_000_000
 
 
 class Dispatcher:
@@ -133,8 +115,10 @@ async def carry(market: Market, job: Job) -> None:
             spent = Settlement(job.row, job.task, job.attempt, _took(began))
             if failure.kind in LASTING:
                 job.hopeless.add(job.attempt.candidate.row)
-            if not await _next(market, job, spent, failure):
+            following = await _following(market, job, spent, failure)
+            if following is None:
                 return
+            job = following
         else:
             try:
                 await settle_answer(market, Settlement(job.row, job.task, job.attempt, _took(began)), answer)
@@ -155,6 +139,25 @@ def _took(began: float) -> int:
     return int((time.monotonic() - began) * 1_000_000)
 
 
+async def _following(market: Market, job: Job, spent: Settlement, failure: Failure) -> Job | None:
+    """How the task goes on after a failure: from a spot lane, with a deadline, by a new decision; else down its ladder."""
+    if failure.kind is FailureKind.PREEMPTED and (job.has_deadline or job.forgiven < MOST_FORGIVEN):
+        job.max_attempts += 1
+        job.forgiven += 1
+    may_go_on = failure.retry_elsewhere and job.attempt.number < job.max_attempts
+    if not (may_go_on and job.has_deadline and job.attempt.candidate.offer.lane in PREEMPTIBLE):
+        return job if await _next(market, job, spent, failure) else None
+    refused = job.hopeless | {job.attempt.candidate.row}
+    try:
+        following = await take_back(market, spent, failure, set(refused))
+    except LostRace:
+        _log.info("take_back_came_after_the_end", task_id=job.row.id)
+        return None
+    if following is not None:
+        following.hopeless |= job.hopeless
+    return following
+
+
 async def _next(market: Market, job: Job, spent: Settlement, failure: Failure) -> bool:
     """Write the failure and start the next attempt in the same commit; False where the task ended."""
     try:
@@ -162,10 +165,7 @@ async def _next(market: Market, job: Job, spent: Settlement, failure: Failure) -
             await settle_exhausted(market, spent, failure)
             return False
         paused_s = 0.0
-        # A live bid is held to no longer than it was made for.
-        job.hopeless |= {
-            c.row for c in job.ladder if c.bid_until is not None and c.bid_until <= spent.ended_at
-        }
+        job.hopeless |= {c.row for c in job.ladder if _is_over(c, spent.ended_at)}
         for _ in range(len(job.ladder)):
             upcoming = _upcoming(market, job, spent, failure, paused_s)
             if upcoming is None:
@@ -190,6 +190,13 @@ async def _next(market: Market, job: Job, spent: Settlement, failure: Failure) -
         _log.warning("no_further_attempt", task_id=job.row.id, code=fault.code)
         await settle_exhausted(market, spent, failure)
     return False
+
+
+def _is_over(candidate: Candidate, now: int) -> bool:
+    """A live bid is held to no longer than it was made for; a spot call that would risk the deadline is not begun."""
+    if candidate.bid_until is not None and candidate.bid_until <= now:
+        return True
+    return candidate.return_by is not None and now + 1_000 * candidate.p99_ms > candidate.return_by
 
 
 def _upcoming(
@@ -236,7 +243,13 @@ def _timeout_s(market: Market, job: Job) -> float:
     if left is None:
         return market.rules.attempt_timeout_s
     failed = {job.ladder[place % len(job.ladder)].offer.provider for place in range(job.step)}
-    limit = call_limit(job.ladder, job.attempt.candidate, int(left * 1_000_000), failed) / 1_000_000
+    called = job.attempt.candidate
+    if called.return_by is not None:
+        limit = (called.return_by - job.attempt.started_at) / 1_000_000
+    else:
+        # What may be taken back is nothing to turn to.
+        safe = [bid for bid in job.ladder if bid.return_by is None]
+        limit = call_limit(safe, called, int(left * 1_000_000), failed) / 1_000_000
     return max(0.1, min(market.rules.attempt_timeout_s, limit))
 
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, replace
 
+from lowtide.exchange.deciding import inputs_for, with_usual_output
 from lowtide.exchange.market import Market
-from lowtide.exchange.place import inputs_for, refuse_bad_fallback, refuse_past_deadline, with_usual_output
+from lowtide.exchange.place import refuse_bad_fallback, refuse_past_deadline
 from lowtide.market.auction import Decision, decide
 from lowtide.market.book import Book
 from lowtide.market.record import auction_key

@@ -3,13 +3,14 @@
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from lowtide.exchange import captures
 from lowtide.exchange.award import dumped
 from lowtide.exchange.hindsight import note_end
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_settled
 from lowtide.exchange.settle import receipt_values, settled_values, settlement_line
 from lowtide.market.states import AttemptState, TaskState
-from lowtide.store import attempts, capacity, events, log, money, tasks
+from lowtide.store import attempts, capacity, events, log, tasks
 from lowtide.store.tables import TaskRow
 
 BATCH = 64
@@ -54,13 +55,14 @@ async def void(
         ):
             await capacity.release(conn, attempt.offer_id)
     tried = await attempts.of_task(conn, row.id)
+    paid = captures.paid(0, tried, row.authorized_nano)
     receipt = receipt_values(
         row,
         tried,
-        0,
+        paid,
         None,
         None,
-        status="voided",
+        status="captured" if paid else "voided",
         deadline_met=None,
         held_us=now - row.created_at if row.hold else 0,
     )
@@ -80,16 +82,7 @@ async def void(
         **columns,
     )
     if row.authorized_nano:
-        await money.settle(
-            conn,
-            row.account_id,
-            row.id,
-            0,
-            0,
-            row.authorized_nano,
-            tried[-1].provider if tried else "none",
-            now,
-        )
+        await captures.capture(conn, row, 0, tried[-1].provider if tried else "none", tried, now)
     await events.add_events(
         conn,
         [

@@ -6,7 +6,7 @@ A call that fails at the worst minute must leave the next provider its time. Tim
 from collections.abc import Collection, Sequence
 
 from lowtide.exchange.award import Candidate
-from lowtide.market.deferral.safety import GUARD_US
+from lowtide.market.deferral.net import GUARD_US
 from lowtide.values.instants import SECOND_US
 
 MARGIN_US = SECOND_US // 2

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from lowtide.exchange.batch_times import BatchTimesBook
 from lowtide.exchange.forecasts import Forecasts
 from lowtide.exchange.held import HeldTasks
+from lowtide.exchange.jobs import Jobs
 from lowtide.exchange.live import Bidders
 from lowtide.exchange.observe import Observations
 from lowtide.exchange.scarcity import Scarcity
@@ -41,6 +42,8 @@ class Rules:
     """How long calls for a batch lane wait for others, in market time."""
     batch_poll_s: float = 5.0
     """The first pause between two looks at a batch, in real time."""
+    spot_rest_s: float = 5.0
+    """How long an offer is left alone that took a task back, in market time; for that task twice as long each time more."""
     reader_patience_s: float = 10.0
     quotes_kept_days: int = 7
     minute_bars_kept_days: int = 90
@@ -72,6 +75,7 @@ class Market:
     forecasts: Forecasts = field(default_factory=Forecasts)
     held: HeldTasks = field(default_factory=HeldTasks)
     scarcity: Scarcity = field(default_factory=Scarcity)
+    jobs: Jobs = field(default_factory=Jobs)
     credentials: Mapping[str, str] = field(default_factory=dict)
     model_names: ModelNames = field(default_factory=ModelNames)
     feed_client: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)

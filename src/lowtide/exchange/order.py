@@ -20,7 +20,8 @@ class Claim:
 class Order:
     """One task to be placed. `task` has no id yet and no usual output: placing gives both.
 
-    `posted` is the body as given (constraints, objective, strategy), `input` the chat request, `wait_until` µs.
+    `posted` is the body as given (constraints, objective, strategy), `input` the chat request, `wait_until` µs,
+    `job` the account's job of many calls that it is part of.
     """
 
     task: Task
@@ -31,3 +32,4 @@ class Order:
     labels: Mapping[str, str]
     max_attempts: int
     claim: Claim | None = None
+    job: str | None = None

@@ -7,7 +7,6 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import (
-    Candidate,
     NoPlace,
     award_values,
     candidates,
@@ -17,15 +16,17 @@ from lowtide.exchange.award import (
     start_attempt,
     write_auction,
 )
-from lowtide.exchange.dispatch import Dispatcher, Job
+from lowtide.exchange.deciding import TRIES, authorization, inputs_for, with_usual_output
+from lowtide.exchange.dispatch import Dispatcher
 from lowtide.exchange.hold import hold_values
+from lowtide.exchange.job import Job
 from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_outcome
 from lowtide.exchange.order import Order
+from lowtide.exchange.task_past import NO_PAST, TaskPast
 from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision
 from lowtide.market.book import Book
-from lowtide.market.deferral.safety import worst_by_history
 from lowtide.market.record import AuctionIds, auction_key
 from lowtide.market.spot import Inputs
 from lowtide.market.states import TaskState
@@ -37,32 +38,6 @@ from lowtide.values.ids import new_id
 from lowtide.values.instants import SECOND_US, rfc3339
 
 _STATES = {AWARDED: TaskState.RUNNING, HELD: TaskState.HELD, QUEUED: TaskState.QUEUED}
-CLOSED_LANES = ("batch",)
-"""Lanes that no wire calls yet."""
-TRIES = 12
-"""How often a decision is taken again because the winner turned out to be full."""
-
-
-def inputs_for(
-    market: Market, task: Task, refused: tuple[int, ...] = (), asked: Asked | None = None
-) -> Inputs:
-    """What a decision of now rests on besides task and book; where nobody was asked, the standing quotes hold."""
-    now, complete_by = market.now(), task.constraints.complete_by
-    return Inputs(
-        market.rules.rule,
-        refused,
-        market.task_types.reference_cost(task.type),
-        live=() if asked is None else asked.live,
-        closes_at=None if asked is None else asked.closes_at,
-        closed_lanes=CLOSED_LANES,
-        batches=() if complete_by is None else market.batch_times.now(now),
-        forecasts=() if complete_by is None else market.forecasts.uses(market.keeper.book, complete_by, now),
-    )
-
-
-def with_usual_output(market: Market, task: Task) -> Task:
-    """The task with its type's usual output as known now."""
-    return replace(task, usual_output=market.task_types.usual_output(task.type))
 
 
 def refuse_past_deadline(task: Task, now: int) -> None:
@@ -107,12 +82,13 @@ async def place(market: Market, dispatcher: Dispatcher, order: Order) -> TaskRow
     ids = AuctionIds(new_id("auc", now), task.id, now)
     if asked is not None:
         ids = AuctionIds(asked.auction_id, task.id, asked.as_of)
-    seed = await market.seeds.at(ids.as_of)
+    seed, past = await market.seeds.at(ids.as_of), await _past(market, order, now)
     refused: tuple[int, ...] = ()
     for _ in range(TRIES):
-        book, inputs = market.keeper.book, inputs_for(market, task, refused, asked)
+        book, inputs = market.keeper.book, inputs_for(market, task, refused, asked, past)
         key = auction_key(seed, ids.id)
         inputs, decision = market.held.decide(task, book, inputs, ids.as_of, key, held=False)
+        market.jobs.note(order.account_id, order.job, decision)
         try:
             row, job = await market.database.writer.write(
                 partial(
@@ -138,6 +114,15 @@ async def place(market: Market, dispatcher: Dispatcher, order: Order) -> TaskRow
     raise Unavailable(
         "Every offer that fits filled up while this was decided. Send it again.", retry_after_s=1
     )
+
+
+async def _past(market: Market, order: Order, now: int) -> TaskPast:
+    """A new task's past is that of its job, which it is one call more of."""
+    if order.job is None:
+        return NO_PAST
+    async with market.database.read() as conn:
+        job = await market.jobs.progress(conn, order.account_id, order.job, now)
+    return TaskPast(job=replace(job, total=job.total + 1))
 
 
 async def _ask(market: Market, task: Task, order: Order, now: int) -> Asked | None:
@@ -167,6 +152,7 @@ async def _write(
         "version": 0,
         "reason": decision.code,
         "task_type": task.type,
+        "job": order.job,
         "posted": dumped(order.posted),
         "decided_as": dumped(task_values(task)),
         "labels": dumped(order.labels),
@@ -219,28 +205,6 @@ async def _write(
     if decision.batch is not None:
         return row, None
     return row, Job(row, task, dict(order.input), ladder, attempt, order.max_attempts)
-
-
-def authorization(task: Task, decision: Decision, ladder: tuple[Candidate, ...]) -> int:
-    """Worst case of what will be called; for what waits or lies in a batch that of its rescue, or its whole budget."""
-    if decision.outcome == AWARDED and decision.batch is None:
-        return ladder[0].most_nano
-    if decision.batch is not None:
-        rescue = task.constraints.max_cost_nano or max(bid.worst_nano for bid in decision.top)
-        return max(ladder[0].most_nano, rescue)
-    if decision.outcome in (HELD, QUEUED):
-        if task.constraints.max_cost_nano is not None:
-            return task.constraints.max_cost_nano
-        return _rescue_worst(decision)
-    return 0
-
-
-def _rescue_worst(decision: Decision) -> int:
-    """Worst case of a rescue without a budget: of the best bid now, or where prices are forecast by their history."""
-    worst, plan = decision.top[0].worst_nano if decision.top else 0, decision.deferral
-    if plan is None or plan.forecast is None:
-        return worst
-    return max(worst, worst_by_history(decision.spot.book, decision.spot, plan.row))
 
 
 def _nearest(book: Book, decision: Decision) -> str | None:

@@ -6,13 +6,15 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import NoPlace, candidates, dumped
-from lowtide.exchange.dispatch import Job
+from lowtide.exchange.deciding import inputs_for
+from lowtide.exchange.job import Job
 from lowtide.exchange.market import Market
-from lowtide.exchange.place import inputs_for
 from lowtide.exchange.starting import start_waiting
+from lowtide.exchange.task_past import past_of
 from lowtide.market.auction import AWARDED, HELD, Decision, losing
 from lowtide.market.clearing.payment import POSTED, UNIFORM
 from lowtide.market.clearing.record import CALL
+from lowtide.market.deferral.net import PREEMPTIBLE
 from lowtide.market.spot import RankedBid, clear
 from lowtide.market.states import TaskState
 from lowtide.market.task import Task
@@ -69,12 +71,15 @@ async def start_at_place(
     book, number = market.keeper.book, market.keeper.book.row_of.get(hold["offer_id"])
     if number is None:
         return None
-    spot = clear(task, book, inputs_for(market, task), now, hold["round"].encode())
+    past = await past_of(conn, market, row, now)
+    spot = clear(task, book, inputs_for(market, task, past=past), now, hold["round"].encode())
     if spot.reason[number] != 0:
         return None
     worst, bid = spot.bids.worst_of(number), int(spot.bids.expected[number])
     winner = RankedBid(number, int(spot.score[number]), bid, worst)
-    top = (winner, *(one for one in spot.top if one.row != number))
+    # Those behind it take over where it fails: then there is no time for a call that may be taken back.
+    apart = book.on_lanes(PREEMPTIBLE)
+    top = (winner, *(one for one in spot.top if one.row != number and not apart[one.row]))
     raise_by, most = hold.get("paid"), task.constraints.max_cost_nano
     price = bid if raise_by is None else ceil_div(bid * raise_by[0], raise_by[1])
     if most is not None and worst > 0:
@@ -95,6 +100,7 @@ async def start_at_place(
         authorized_nano=ladder[0].most_nano,
         rule=rule,
         hold=hold,
+        taken_back=past.taken_back,
     )
 
 

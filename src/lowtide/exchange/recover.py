@@ -5,10 +5,12 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import BATCHES, dumped
-from lowtide.exchange.dispatch import Dispatcher, Job
+from lowtide.exchange.dispatch import Dispatcher
 from lowtide.exchange.expire import expire, void
+from lowtide.exchange.job import Job
 from lowtide.exchange.market import Market
 from lowtide.exchange.redecide import decide_again
+from lowtide.exchange.task_past import past_of
 from lowtide.ledger.entries import OVERRUN
 from lowtide.market.states import AttemptState, TaskState
 from lowtide.store import attempts, capacity, duties, events, money, tasks
@@ -90,7 +92,10 @@ async def _take_over(
     if row.complete_by is not None and row.complete_by <= now:
         await expire(conn, row, now)
         return None
-    if row.attempts >= int(orjson.loads(row.posted).get("max_attempts") or market.rules.max_attempts):
+    past = await past_of(conn, market, row, now)
+    if row.attempts - past.taken_back >= int(
+        orjson.loads(row.posted).get("max_attempts") or market.rules.max_attempts
+    ):
         await void(conn, row, TaskState.FAILED, "attempts_used_up", now)
         return None
     return await decide_again(conn, market, row, now, seed)

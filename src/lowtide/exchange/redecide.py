@@ -12,16 +12,17 @@ from lowtide.exchange.award import (
     rescue_of,
     write_auction,
 )
-from lowtide.exchange.dispatch import Job
+from lowtide.exchange.deciding import TRIES, authorization, inputs_for, with_usual_output
 from lowtide.exchange.expire import expire, void
 from lowtide.exchange.forecasts import SLOT_US
 from lowtide.exchange.hold import hold_values
+from lowtide.exchange.job import Job
 from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_outcome
-from lowtide.exchange.place import TRIES, authorization, inputs_for, with_usual_output
 from lowtide.exchange.placed import follow_place, kept_back, stays, wait_for_a_slot
 from lowtide.exchange.starting import start_waiting
+from lowtide.exchange.task_past import TaskPast, past_of
 from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision
 from lowtide.market.book import Book
 from lowtide.market.deferral.known import Deferral
@@ -74,14 +75,15 @@ async def decide_again(
         return None
     if followed.done:
         return followed.job
-    full = set() if full is None else full
+    full, past = set() if full is None else full, await past_of(conn, market, row, now)
     others = frozenset[int]() if pressed else kept_back(market, row, now)
     for _ in range(TRIES):
-        book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full | others)), asked)
+        book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full | others)), asked, past)
         ids = AuctionIds(new_id("auc", now) if asked is None else asked.auction_id, task.id, now)
         key = auction_key(seed, ids.id)
         held = row.state == TaskState.HELD
         inputs, decision = market.held.decide(task, book, inputs, now, key, held=held)
+        market.jobs.note(row.account_id, row.job, decision)
         if not pressed and stays(market, row, decision, now):
             return None
         if others and decision.outcome not in (AWARDED, HELD):
@@ -95,7 +97,7 @@ async def decide_again(
             return None
         try:
             async with conn.begin_nested():
-                return await _release(conn, market, row, task, book, inputs, ids, decision, asked)
+                return await _release(conn, market, row, task, book, inputs, ids, decision, asked, past)
         except NoPlace as found:
             full.add(found.row)
         except InsufficientFunds:
@@ -129,6 +131,7 @@ async def _release(
     ids: AuctionIds,
     decision: Decision,
     asked: Asked | None,
+    past: TaskPast,
 ) -> Job | None:
     ladder = candidates(decision, ids.as_of, {} if asked is None else asked.feeds)
     await _write_auction(conn, ids, task, book, inputs, decision, asked)
@@ -144,6 +147,7 @@ async def _release(
         rule=decision.rule,
         thin=decision.thin,
         rescue_at=rescue_of(decision),
+        taken_back=past.taken_back,
     )
 
 
@@ -190,6 +194,8 @@ async def _wait_on(
         return
     await _write_auction(conn, ids, task, book, inputs, decision, asked)
     changes["auction_id"] = ids.id
+    if row.state == TaskState.RUNNING:
+        changes["award"] = None
     if row.state == state:
         await tasks.touch(conn, row.id, row.state, row.version, **changes)
     else:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from lowtide.exchange.dispatch import Dispatcher, Job
+from lowtide.exchange.deciding import inputs_for, with_usual_output
+from lowtide.exchange.dispatch import Dispatcher
 from lowtide.exchange.held import changed_rows, class_of
+from lowtide.exchange.job import Job
 from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
-from lowtide.exchange.place import inputs_for, with_usual_output
 from lowtide.exchange.redecide import decide_again, task_of
 from lowtide.market.book import Book
 from lowtide.market.deferral.screening import concerned

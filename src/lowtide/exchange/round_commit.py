@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import NoPlace, dumped
-from lowtide.exchange.dispatch import Job
+from lowtide.exchange.job import Job
 from lowtide.exchange.market import Market
 from lowtide.exchange.placed import hold_of, start_at_place
 from lowtide.exchange.round_input import RoundInput

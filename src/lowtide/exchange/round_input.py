@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import orjson
 
+from lowtide.exchange.deciding import with_usual_output
 from lowtide.exchange.market import Market
-from lowtide.exchange.place import with_usual_output
 from lowtide.exchange.round_capacity import Room, forced_by_slot, held_rooms, limits_of, others_rooms
 from lowtide.market.book import Book
 from lowtide.market.clearing.arrays import Ints
 from lowtide.market.clearing.instance import NO_LIMIT, HeldTasks, Instance, Pools, build
-from lowtide.market.clearing.rounds import asks, kind_of, slot_starts
+from lowtide.market.clearing.rounds import LANES_APART, asks, kind_of, slot_starts
 from lowtide.market.task import Task, task_from_values
 from lowtide.store import tasks
 from lowtide.store.tasks import StoredHold
@@ -59,7 +59,11 @@ class RoundInput:
 async def round_input(market: Market, as_of: int, slot_us: int) -> RoundInput | None:
     """What a round of now would clear; None where no offer is wanted by more than it can carry."""
     book, starts = market.keeper.book, tuple(slot_starts(as_of, slot_us, SLOTS))
-    limited = {offer_id for offer_id, row in book.row_of.items() if limits_of(book, row, as_of) is not None}
+    limited = {
+        offer_id
+        for offer_id, row in book.row_of.items()
+        if book.rows[row].offer.lane not in LANES_APART and limits_of(book, row, as_of) is not None
+    }
     if not limited:
         return None
     wanting = await _wanting(market, limited, starts[-1])

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from lowtide.exchange import captures
 from lowtide.exchange.award import Candidate, NoPlace, Started, award_values, dumped, raised, start_attempt
 from lowtide.exchange.hindsight import note_end
 from lowtide.exchange.market import Market
@@ -52,8 +53,8 @@ async def settle_answer(market: Market, spent: Settlement, answer: Answer) -> No
     async def unit(conn: AsyncConnection) -> None:
         await _end(conn, spent, AttemptState.ANSWERED, "answered", None, cost, usage)
         await capacity.grow(conn, candidate.offer.id)
-        paid = min(cost, spent.row.authorized_nano)
         tried = await attempts.of_task(conn, spent.row.id)
+        paid = captures.paid(cost, tried, spent.row.authorized_nano)
         receipt = _receipt(market, spent, paid, usage, tried)
         await tasks.set_result(
             conn,
@@ -69,7 +70,7 @@ async def settle_answer(market: Market, spent: Settlement, answer: Answer) -> No
                 }
             ),
         )
-        await _finish(conn, spent, TaskState.SUCCEEDED, None, cost, receipt, usage)
+        await _finish(conn, spent, TaskState.SUCCEEDED, None, cost, receipt, tried, usage)
 
     await market.database.writer.write(unit)
     market.task_types.note(spent.task.type, usage.output, cost)
@@ -91,7 +92,7 @@ async def settle_failure(
     """
 
     async def unit(conn: AsyncConnection) -> Started:
-        await _fail(conn, spent, failure)
+        await end_failed(conn, spent, failure, captures.charged(spent.attempt.candidate, failure))
         more = upcoming.most_nano - spent.row.authorized_nano
         if more > 0:
             await money.raise_authorization(
@@ -139,34 +140,38 @@ async def settle_failure(
     except NoPlace:
         return None
     spent.row.authorized_nano = max(spent.row.authorized_nano, upcoming.most_nano)
-    await _note_failure(market, spent, failure)
+    await note_failure(market, spent, failure)
     return started
 
 
 async def settle_exhausted(market: Market, spent: Settlement, failure: Failure) -> None:
-    """The task ends without an answer: `expired` where its deadline has come, else `failed`; all money is voided."""
+    """The task ends without an answer: `expired` where its deadline has come, else `failed`; its money is voided."""
     deadline = spent.task.constraints.complete_by
     late = deadline is not None and spent.ended_at >= deadline
     state = TaskState.EXPIRED if late else TaskState.FAILED
     reason = "outage" if late and failure.provider_fault else str(failure.kind)
 
     async def unit(conn: AsyncConnection) -> None:
-        await _fail(conn, spent, failure)
-        receipt = _receipt(market, spent, 0, None, await attempts.of_task(conn, spent.row.id))
-        await _finish(conn, spent, state, reason, 0, receipt)
+        await end_failed(conn, spent, failure, captures.charged(spent.attempt.candidate, failure))
+        tried = await attempts.of_task(conn, spent.row.id)
+        receipt = _receipt(market, spent, captures.paid(0, tried, spent.row.authorized_nano), None, tried)
+        await _finish(conn, spent, state, reason, 0, receipt, tried)
 
     await market.database.writer.write(unit)
-    await _note_failure(market, spent, failure)
+    await note_failure(market, spent, failure)
 
 
-async def _note_failure(market: Market, spent: Settlement, failure: Failure) -> None:
+async def note_failure(market: Market, spent: Settlement, failure: Failure) -> None:
+    """Count a failure against the offer's health where it is the provider's fault."""
     offer_id = spent.attempt.candidate.offer.id
     if failure.provider_fault and market.observations.note(offer_id, Observed(False), spent.ended_at):
         await market.seal_conditions([offer_id], spent.ended_at, at_once=True)
 
 
-async def _fail(conn: AsyncConnection, spent: Settlement, failure: Failure) -> None:
-    await _end(conn, spent, AttemptState.FAILED, str(failure.kind), failure.detail, 0, None)
+async def end_failed(conn: AsyncConnection, spent: Settlement, failure: Failure, cost_nano: int = 0) -> None:
+    """End an attempt without an answer, with what it charged all the same; after a 429 less of the offer is used."""
+    usage = failure.usage if cost_nano else None
+    await _end(conn, spent, AttemptState.FAILED, str(failure.kind), failure.detail, cost_nano, usage)
     if failure.kind is FailureKind.RATE_LIMITED:
         await capacity.shrink(conn, spent.attempt.candidate.offer.id)
 
@@ -201,6 +206,7 @@ async def _finish(
     reason: str | None,
     captured_nano: int,
     receipt: dict[str, Any],
+    tried: list[Attempt],
     usage: Usage | None = None,
 ) -> None:
     row, candidate = spent.row, spent.attempt.candidate
@@ -215,16 +221,7 @@ async def _finish(
         finished_at=spent.ended_at,
         lease_owner=None,
     )
-    await money.settle(
-        conn,
-        row.account_id,
-        row.id,
-        0,
-        captured_nano,
-        row.authorized_nano,
-        candidate.offer.provider,
-        spent.ended_at,
-    )
+    await captures.capture(conn, row, captured_nano, candidate.offer.provider, tried, spent.ended_at)
     used = None if usage is None else usage_values(usage)
     await note_end(conn, row, str(state), receipt, used, spent.ended_at)
     told = settled_values(state, receipt, spent.ended_at, usage)
@@ -311,7 +308,7 @@ def _receipt(
         paid,
         list_cost,
         immediate,
-        status="captured" if usage is not None else "voided",
+        status="captured" if usage is not None or paid else "voided",
         deadline_met=None if deadline is None else usage is not None and spent.ended_at <= deadline,
         held_us=0 if hold is None else max(0, hold.get("released_at", spent.ended_at) - row.created_at),
     )

@@ -6,7 +6,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.award import Candidate, award_values, dumped, holder, start_attempt
-from lowtide.exchange.dispatch import Job
+from lowtide.exchange.job import Job
 from lowtide.exchange.market import Market
 from lowtide.market.deferral.batch_lane import BATCH
 from lowtide.market.states import TaskState
@@ -29,10 +29,11 @@ async def start_waiting(
     thin: bool = False,
     rescue_at: int | None = None,
     hold: dict[str, Any] | None = None,
+    taken_back: int = 0,
 ) -> Job | None:
     """Start a waiting task at the first of the ladder; the job to run, None where it lies in a batch.
 
-    `hold` is what it keeps of its wait where that is another than it had.
+    `hold` is what it keeps of its wait where that is another than it had; `taken_back` attempts do not count as tries.
 
     Raises NoPlace where that offer is full, InsufficientFunds, LostRace; the caller then undoes what was written.
     """
@@ -67,7 +68,7 @@ async def start_waiting(
     payload = await tasks.payload(conn, row.id)
     fresh = TaskRow(**(row.model_dump() | changes | {"state": str(TaskState.RUNNING), "version": version}))
     posted = orjson.loads(row.posted)
-    most = int(posted.get("max_attempts") or market.rules.max_attempts)
+    most = taken_back + int(posted.get("max_attempts") or market.rules.max_attempts)
     given = orjson.loads(payload.input if payload else "{}")
     return Job(fresh, task, given, ladder, attempt, max(most, attempt.number))
 

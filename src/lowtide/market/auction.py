@@ -9,6 +9,7 @@ from lowtide.market.deferral.batch_lane import BatchBid, batch_bid
 from lowtide.market.deferral.by_forecast import wait_for_forecast
 from lowtide.market.deferral.continuation import ForecastUse
 from lowtide.market.deferral.known import Deferral, wait_for_known_price
+from lowtide.market.deferral.spot_lane import over_net
 from lowtide.market.eligibility import PASSING, LossReason, Reasons, for_good, passes, progress
 from lowtide.market.rules import RULES
 from lowtide.market.rules.payment import Standing
@@ -56,6 +57,8 @@ def decide(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: byte
     Pure: the same arguments give the same decision on any machine. `as_of` in µs UTC.
     """
     spot = clear(task, book, inputs, as_of, auction_key)
+    if spot.net is not None:
+        spot = over_net(task, book, inputs, as_of, auction_key, spot, spot.net)
     if task.constraints.complete_by is None or not inputs.may_wait:
         return _at_once(task, book, inputs, spot)
     weighed: tuple[ForecastUse, ...] = ()

@@ -7,16 +7,15 @@ from lowtide.market.auction import AWARDED, HELD, NO_OFFERS, QUEUED, Decision
 from lowtide.market.bid import input_tokens
 from lowtide.market.book import GENERAL, Book, quality_in
 from lowtide.market.columns import full
-from lowtide.market.deferral.batch_lane import BatchBid
-from lowtide.market.deferral.known import Deferral, slot_after_latest_start
+from lowtide.market.deferral.known import SPOT_RETURN, Deferral, slot_after_latest_start
 from lowtide.market.eligibility import LossReason, answer_ms, completion_p99_ms, progress
+from lowtide.market.lane_words import by_batch, name_of, over_net, too_late, when
 from lowtide.market.live import LiveBid
 from lowtide.market.offer import Offer
 from lowtide.market.quote import Prices
 from lowtide.market.reputation import lower_bound_ppm
 from lowtide.market.spot import Inputs, best_rows
 from lowtide.market.task import Task
-from lowtide.values.instants import SECOND_US, rfc3339
 from lowtide.values.money import usd
 
 _NAMED = 8
@@ -143,15 +142,6 @@ def min_to_win(task: Task, decision: Decision, row: int) -> int | None:
     return price if price >= 0 else None
 
 
-def _by_batch(batch: BatchBid) -> str:
-    """Why a batch was worth its risk."""
-    share = f"{batch.done_ppm / 10_000:.0f} %"
-    return (
-        f", in a batch: it is back in time with a probability of {share}, else the task is rescued on another lane at "
-        f"{rfc3339(batch.rescue_at)}; with that it is expected to cost ${usd(batch.blended_nano)}."
-    )
-
-
 def explanation(
     task: Task, book: Book, inputs: Inputs, decision: Decision, as_of: int, auction_key: bytes
 ) -> str:
@@ -159,19 +149,21 @@ def explanation(
     lost = _lost(decision)
     if decision.outcome == AWARDED and decision.winner is not None:
         winner = book.rows[decision.winner.row].offer
-        text = f"{_name(winner)} won with a bid of ${usd(decision.winner.bid_nano)}"
+        text = f"{name_of(winner)} won with a bid of ${usd(decision.winner.bid_nano)}"
         if len(decision.top) > 1:
             second = decision.top[1]
             lead = decision.winner.score_nano - second.score_nano
             text += (
-                f", ahead of {_name(book.rows[second.row].offer)} by ${usd(lead)} of surplus"
+                f", ahead of {name_of(book.rows[second.row].offer)} by ${usd(lead)} of surplus"
                 if lead
-                else f", by lot: {_name(book.rows[second.row].offer)} offered exactly as much"
+                else f", by lot: {name_of(book.rows[second.row].offer)} offered exactly as much"
             )
         else:
             text += ", the only bid that met every limit"
         if decision.batch is not None:
-            return text + _by_batch(decision.batch) + lost
+            return text + by_batch(decision.batch) + lost
+        if winner.lane in inputs.preemptible and decision.spot.net is not None:
+            text += over_net(book, decision.spot.net)
         if decision.price_nano != decision.winner.bid_nano:
             text += f"; it is paid ${usd(decision.price_nano or 0)} ({decision.rule})"
         return text + "." + _could_not_wait(task, book, inputs, decision, as_of, auction_key) + lost
@@ -179,7 +171,7 @@ def explanation(
         return held_because(book, decision.deferral) + lost
     if decision.code == NO_OFFERS or decision.nearest is None:
         return "The market has no offers. Register a provider, an offer and a quote first."
-    nearest = _name(book.rows[decision.nearest].offer)
+    nearest = name_of(book.rows[decision.nearest].offer)
     if decision.code == LossReason.NOT_ALLOWED.code and (missing := _unknown_models(task, book)):
         return f"No offer of {' or '.join(missing)} is in the book, and the task admits nothing else."
     if decision.outcome == QUEUED:
@@ -197,32 +189,37 @@ def _could_not_wait(
     if missed is None:
         return ""
     return (
-        f" From {_second(missed.at)} {_name(book.rows[missed.best.row].offer)} is to cost ${usd(missed.best.bid_nano)}, but "
-        f"to be sure of its deadline the task had to start by {_second(missed.latest_start)}."
+        f" From {when(missed.at)} {name_of(book.rows[missed.best.row].offer)} is to cost "
+        f"${usd(missed.best.bid_nano)}, but to be sure of its deadline the task had to start by {when(missed.latest_start)}."
     )
 
 
 def held_because(book: Book, plan: Deferral) -> str:
     """Why a task waits, until when, and when it starts at the latest."""
-    offer = _name(book.rows[plan.row].offer)
+    offer = name_of(book.rows[plan.row].offer)
     best = plan.price_now_nano
     now = "Nobody can serve it now" if best is None else f"The best bid now is ${usd(best)}"
+    if plan.policy == SPOT_RETURN:
+        return (
+            f"{now}; {offer} took it back and is to cost ${usd(plan.expected_nano)} when it is asked again, so it waits "
+            f"until {when(plan.release_at)}. It starts by {when(plan.latest_start)} at the latest, to be done in time."
+        )
     if plan.forecast is not None:
         return (
             f"{now}; to wait for {offer} is forecast ({plan.policy}) to cost ${usd(plan.expected_nano)}, so it waits while "
-            f"the best bid is above ${usd(plan.reservation_nano)}, and looks again at {_second(plan.release_at)}. It starts "
-            f"by {_second(plan.latest_start)} at the latest, to be done in time."
+            f"the best bid is above ${usd(plan.reservation_nano)}, and looks again at {when(plan.release_at)}. It starts "
+            f"by {when(plan.latest_start)} at the latest, to be done in time."
         )
     spread = " (releases are spread over the slot's beginning)" if plan.release_at > plan.slot else ""
     return (
-        f"{now}; {offer} is to cost ${usd(plan.expected_nano)} from {_second(plan.slot)}, so it waits until "
-        f"{_second(plan.release_at)}{spread}. It starts by {_second(plan.latest_start)} at the latest, to be done in time."
+        f"{now}; {offer} is to cost ${usd(plan.expected_nano)} from {when(plan.slot)}, so it waits until "
+        f"{when(plan.release_at)}{spread}. It starts by {when(plan.latest_start)} at the latest, to be done in time."
     )
 
 
 def why_not(task: Task, book: Book, decision: Decision, view: BidView) -> str:
     """One sentence on why an offer did not win and what it would have had to bid, or to prove."""
-    limits, reason, name = task.constraints, view.loss_reason, _name(view.offer)
+    limits, reason, name = task.constraints, view.loss_reason, name_of(view.offer)
     if reason is None:
         return (
             f"{name} won."
@@ -233,7 +230,7 @@ def why_not(task: Task, book: Book, decision: Decision, view: BidView) -> str:
         "quality_below_floor": f"its verified quality is {view.lower_bound_ppm / 1e6:.4f} at the task's confidence, "
         f"and the floor is {(limits.min_quality_ppm or 0) / 1e6:.4f}: it must prove that much",
         "too_slow": f"its p95 answer takes {view.p95_ms} ms, and the limit is {limits.max_latency_ms} ms",
-        "too_late": f"its p99 completion of {view.completion_p99_ms} ms does not fit before the deadline",
+        "too_late": too_late(view.offer, view.completion_p99_ms, decision.spot.net),
         "over_budget": f"its worst case is ${usd(view.worst_nano or 0)}, "
         f"and the budget is ${usd(limits.max_cost_nano or 0)}",
         "below_reserve": "it leaves the requester less than the reserve",
@@ -286,18 +283,8 @@ def _tokens(task: Task, book: Book, row: int) -> int:
     return input_tokens(task, book.rows[row].conditions.token_ratio_ppm)  # type: ignore[return-value]
 
 
-def _name(offer: Offer) -> str:
-    lane = "" if offer.lane == "standard" else f" ({offer.lane})"
-    return f"{offer.provider}'s {offer.model}{lane}"
-
-
 def _unknown_models(task: Task, book: Book) -> list[str]:
     """The models that the task names, where the book has none of them."""
     listed = {name for row in book.rows for name in (row.offer.model, row.offer.upstream_model)}
     asked = list(task.lists.models or ())
     return asked if listed.isdisjoint(asked) else []
-
-
-def _second(us: int) -> str:
-    """An instant to the second, as sentences tell it."""
-    return rfc3339(us - us % SECOND_US)

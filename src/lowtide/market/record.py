@@ -14,6 +14,7 @@ from lowtide.market.batch_times import BatchTimes
 from lowtide.market.book import Book
 from lowtide.market.deferral.continuation import Forecast, ForecastUse
 from lowtide.market.deferral.known import Deferral
+from lowtide.market.deferral.progress import JobProgress
 from lowtide.market.eligibility import LossReason
 from lowtide.market.live import live_from_values, live_values
 from lowtide.market.spot import Inputs
@@ -105,6 +106,13 @@ def inputs_values(inputs: Inputs) -> dict[str, Any]:
         values["forecasts"] = [[use.row, use.forecast.digest()] for use in inputs.forecasts]
     if not inputs.may_wait:
         values["may_wait"] = False
+    if inputs.preemptible:
+        values["preemptible"] = list(inputs.preemptible)
+    if inputs.resting:
+        values["resting"] = [[row, until] for row, until in inputs.resting]
+    if inputs.job is not None:
+        job = inputs.job
+        values["job"] = [job.total, job.done, job.began, int(job.left_spot)]
     return values
 
 
@@ -125,4 +133,14 @@ def inputs_from_values(values: dict[str, Any], forecasts: Mapping[str, Forecast]
         tuple(BatchTimes(provider, tuple(times)) for provider, times in values.get("batches", ())),
         tuple(ForecastUse(row, forecasts[digest]) for row, digest in values.get("forecasts", ())),
         values.get("may_wait", True),
+        tuple(values.get("preemptible", ())),
+        tuple((row, until) for row, until in values.get("resting", ())),
+        _job_of(values.get("job")),
     )
+
+
+def _job_of(values: list[Any] | None) -> JobProgress | None:
+    if values is None:
+        return None
+    total, done, began, left_spot = values
+    return JobProgress(total, done, began, bool(left_spot))

@@ -7,8 +7,10 @@ from typing import NamedTuple
 from lowtide.market.batch_times import BatchTimes
 from lowtide.market.bid import Bids, bids
 from lowtide.market.book import Book
-from lowtide.market.columns import Ints, PriceColumns
+from lowtide.market.columns import Bools, Ints, PriceColumns
 from lowtide.market.deferral.continuation import ForecastUse
+from lowtide.market.deferral.net import Net, keep_net
+from lowtide.market.deferral.progress import JobProgress
 from lowtide.market.eligibility import LossReason, Reasons, reasons
 from lowtide.market.live import LiveBid, with_bids
 from lowtide.market.scoring import reserve, scores
@@ -26,7 +28,9 @@ class Inputs:
     `closes_at` (µs) the instant from which on an answer is too late. Offers on `closed_lanes` cannot be called,
     except that a batch lane takes part beside them where `batches` says how long its provider's take. `forecasts`
     are of offers' prices, for tasks that may wait; a record keeps those that were weighed. Where there would be no room
-    for one more forced run (`crowding.py`), the task may not wait.
+    for one more forced run (`crowding.py`), the task may not wait. On `preemptible` lanes a call may be taken back, so a
+    task with a deadline goes there only over a net; `resting` are rows that took this task back, and until when (µs) they
+    are left alone; `job` is how far the job is that it is part of.
     """
 
     rule: str = "posted"
@@ -38,6 +42,9 @@ class Inputs:
     batches: tuple[BatchTimes, ...] = ()
     forecasts: tuple[ForecastUse, ...] = ()
     may_wait: bool = True
+    preemptible: tuple[str, ...] = ()
+    resting: tuple[tuple[int, int], ...] = ()
+    job: JobProgress | None = None
 
 
 class RankedBid(NamedTuple):
@@ -53,6 +60,7 @@ class Spot(NamedTuple):
     """The state of one auction before it is decided. `reason` is 0 for bids still in.
 
     `book` is what it was decided on: the version itself, or where bidders were asked, that with their bids in it.
+    `net` catches the task where a spot call is taken back; None where it has no deadline, or no lane is spot.
     """
 
     prices: PriceColumns
@@ -62,6 +70,7 @@ class Spot(NamedTuple):
     reserve_nano: int | None
     top: tuple[RankedBid, ...]
     book: Book
+    net: Net | None = None
 
 
 def clear(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes) -> Spot:
@@ -71,7 +80,8 @@ def clear(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes
         book, failed = with_bids(task.domain, book, inputs.live, inputs.closes_at, as_of)
     prices = book.prices_at(as_of)
     costs = bids(task, book, prices)
-    reason = reasons(task, book, prices, costs, as_of, inputs.refused, inputs.closed_lanes)
+    refused = (*inputs.refused, *(row for row, until in inputs.resting if until > as_of))
+    reason = reasons(task, book, prices, costs, as_of, refused, inputs.closed_lanes)
     for row, code in failed.items():
         if reason[row] == 0 or reason[row] > LossReason.QUOTE_QUARANTINED:
             reason[row] = code
@@ -79,10 +89,24 @@ def clear(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes
     least = reserve(task, book, score, reason)
     if least is not None:
         reason[(score < least) & (reason == 0)] = LossReason.BELOW_RESERVE
+    net = None
+    if inputs.preemptible:
+        net = keep_net(task, book, costs, reason, score, inputs.preemptible, inputs.job, as_of)
+    top = _top(book, costs, reason, score, auction_key)
+    return Spot(prices, costs, reason, score, least, top, book, net)
+
+
+def without(spot: Spot, rows: Bools, why: LossReason, auction_key: bytes) -> Spot:
+    """The auction without the bids of some rows, which lose for that reason."""
+    reason = spot.reason.copy()
+    reason[rows & (reason == 0)] = why
+    return spot._replace(reason=reason, top=_top(spot.book, spot.bids, reason, spot.score, auction_key))
+
+
+def _top(book: Book, costs: Bids, reason: Reasons, score: Ints, auction_key: bytes) -> tuple[RankedBid, ...]:
     rows = best_rows(book, reason, score, auction_key, TOP)
     columns = map(score.item, rows), map(costs.expected.item, rows), costs.worst_of_rows(rows)
-    top = tuple(map(RankedBid, rows, *columns))
-    return Spot(prices, costs, reason, score, least, top, book)
+    return tuple(map(RankedBid, rows, *columns))
 
 
 def best_rows(book: Book, reason: Reasons, score: Ints, auction_key: bytes, count: int) -> list[int]:

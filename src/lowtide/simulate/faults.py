@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, Literal, get_args
 
 FaultKind = Literal[
@@ -16,6 +17,7 @@ FaultKind = Literal[
     "bad_request",
     "unauthorized",
     "hang",
+    "preempted",
 ]
 ANY_MODEL = "*"
 _KINDS: tuple[str, ...] = get_args(FaultKind)
@@ -26,7 +28,8 @@ class Fault:
     """A fault of a provider's model (or of all, "*"), for the next `times` calls; None: until cleared.
 
     It shows after `delay_s` seconds. `rate_limit` and `overloaded` ask to wait `retry_after_s`, or as the header
-    `retry_after` is written (an HTTP date, say).
+    `retry_after` is written (an HTTP date, say). With a `share` below 1 it shows for so many of the calls, drawn by
+    `seed`. `preempted` is how a spot lane takes a call back, with what was used till then where it `charges` for it.
     """
 
     kind: FaultKind
@@ -35,6 +38,16 @@ class Fault:
     retry_after_s: float = 1.0
     retry_after: str | None = None
     delay_s: float = 0.0
+    share: float = 1.0
+    seed: int = 0
+    charges: bool = False
+    drawn: int = 0
+    """Calls that it was drawn for so far."""
+
+    def strikes(self) -> bool:
+        """Whether it shows for the next call; the same calls for the same seed."""
+        self.drawn += 1
+        return self.share >= 1 or Random(f"{self.seed}:{self.drawn}").random() < self.share
 
     def retry_headers(self) -> dict[str, str]:
         """Retry-After, and `retry-after-ms` where a fraction of a second is meant."""
@@ -75,7 +88,7 @@ class Stats:
 
 def fault_from_json(spec: Mapping[str, Any]) -> Fault:
     """The fault that a JSON object describes by Fault's own names. Raises ValueError saying what is wrong."""
-    unknown = set(spec) - set(Fault.__slots__)
+    unknown = set(spec) - (set(Fault.__slots__) - {"drawn"})
     if unknown:
         raise ValueError(f"Unknown fields: {', '.join(sorted(unknown))}.")
     if spec.get("kind") not in _KINDS:
@@ -86,6 +99,13 @@ def fault_from_json(spec: Mapping[str, Any]) -> Fault:
     for name in ("retry_after_s", "delay_s"):
         if not isinstance(spec.get(name, 0), (int, float)) or spec.get(name, 0) < 0:
             raise ValueError(f"{name} must be seconds, 0 or more.")
+    share = spec.get("share", 1)
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+        raise ValueError("share must be from 0 to 1.")
+    if isinstance(spec.get("seed", 0), bool) or not isinstance(spec.get("seed", 0), int):
+        raise ValueError("seed must be a whole number.")
+    if not isinstance(spec.get("charges", False), bool):
+        raise ValueError("charges must be true or false.")
     times = spec.get("times")
     if times is not None and (not isinstance(times, int) or times < 1):
         raise ValueError("times must be a whole number from 1, or null.")

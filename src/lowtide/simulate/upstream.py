@@ -18,6 +18,8 @@ from lowtide.simulate.completions import (
     filler,
     limit_of,
     model_list,
+    prompt_tokens,
+    usage,
     usual_tokens,
 )
 from lowtide.simulate.faults import ANY_MODEL, Fault, Stats, fault_from_json
@@ -135,7 +137,11 @@ class Upstreams:
 
     def _fault_for(self, provider: str, model: str) -> Fault | None:
         for fault in self._faults.get(provider, []):
-            if fault.model in (ANY_MODEL, model) and (fault.times is None or fault.times > 0):
+            if (
+                fault.model in (ANY_MODEL, model)
+                and (fault.times is None or fault.times > 0)
+                and fault.strikes()
+            ):
                 if fault.times is not None:
                     fault.times -= 1
                 return fault
@@ -147,7 +153,7 @@ class Upstreams:
         fault = self._fault_for(provider, body["model"])
         if fault is not None and fault.delay_s:
             await asyncio.sleep(fault.delay_s)
-        if fault is not None and await _refused(fault, send):
+        if fault is not None and await _refused(fault, body, send):
             return
         self._number += 1
         tokens = max(1, min(limit_of(body), self._output_tokens(body)))
@@ -165,7 +171,7 @@ class Upstreams:
             await send_json(send, 200, completion(body, self._number, tokens, text), named, cut=cut)
 
 
-async def _refused(fault: Fault, send: Send) -> bool:
+async def _refused(fault: Fault, asked: Mapping[str, Any], send: Send) -> bool:
     """Show a fault that is no answer; False for those that spoil or delay one."""
     match fault.kind:
         case "rate_limit":
@@ -176,6 +182,10 @@ async def _refused(fault: Fault, send: Send) -> bool:
         case "overloaded":
             body = error("The engine is overloaded.", "server_error", "overloaded")
             await send_json(send, 503, body, fault.retry_headers())
+        case "preempted":
+            told = error("The capacity was taken back.", "capacity_reclaimed", "preempted")
+            used = {"usage": usage(prompt_tokens(asked), 0)} if fault.charges else {}
+            await send_json(send, 503, told | used)
         case "malformed_json":
             await send_bytes(send, 200, b'{"id": "chatcmpl-sim", "choices": [{"mess')
         case "bad_request":

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlmodel import Field, SQLModel
 
 IS_HELD = text("state = 'held'")
+HAS_JOB = text("job is not null")
 IS_QUEUED = text("state = 'queued'")
 IS_LEASED = text("state in ('assigned', 'running')")
 IS_UNNUMBERED = text("leaf_index is null")
@@ -232,6 +233,7 @@ class TaskRow(SQLModel, table=True):
         Index("tasks_queued", "expires_at", sqlite_where=IS_QUEUED, postgresql_where=IS_QUEUED),
         Index("tasks_leased", "lease_owner", sqlite_where=IS_LEASED, postgresql_where=IS_LEASED),
         Index("tasks_by_account", "account_id", "id"),
+        Index("tasks_by_job", "account_id", "job", "state", sqlite_where=HAS_JOB, postgresql_where=HAS_JOB),
     )
     id: str = Field(primary_key=True)
     account_id: str = Field(foreign_key="accounts.id")
@@ -240,6 +242,7 @@ class TaskRow(SQLModel, table=True):
     version: int = 0
     reason: str | None = None
     task_type: str
+    job: str | None = None
     posted: str = _text()
     decided_as: str = _text()
     labels: str = _text()

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, bindparam, cast, func, or_, select, union_
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from lowtide.market.states import TaskState, check_transition
+from lowtide.market.states import FINAL, TaskState, check_transition
 from lowtide.store import rows
 from lowtide.store.tables import IS_HELD, IS_LEASED, IS_QUEUED, Attempt, TaskPayload, TaskRow
 
@@ -197,6 +197,31 @@ async def any_decided_by(conn: AsyncConnection, account_id: str, auction_id: str
     """Whether an auction is the last that decided on some task of an account."""
     query = select(_TASKS.c.id).where(_TASKS.c.account_id == account_id, _TASKS.c.auction_id == auction_id)
     return (await conn.execute(query.limit(1))).first() is not None
+
+
+async def job_counts(conn: AsyncConnection, account_id: str, job: str) -> tuple[int, int]:
+    """How many tasks an account's job has, and how many of them have ended; withdrawn and unfilled ones don't count."""
+    query = (
+        select(_TASKS.c.state, func.count().label("tasks"))
+        .where(_TASKS.c.account_id == account_id, _TASKS.c.job == job, _TASKS.c.job.is_not(None))
+        .group_by(_TASKS.c.state)
+    )
+    counts = {row.state: row.tasks for row in await conn.execute(query)}
+    for state in (TaskState.CANCELLED, TaskState.UNFILLED):
+        counts.pop(state, None)
+    return sum(counts.values()), sum(number for state, number in counts.items() if state in FINAL)
+
+
+async def job_began(conn: AsyncConnection, account_id: str, job: str) -> int | None:
+    """When the first call of an account's job began, µs; None where none has."""
+    attempts = rows.table_of(Attempt)
+    query = (
+        select(func.min(attempts.c.started_at))
+        .join(_TASKS, _TASKS.c.id == attempts.c.task_id)
+        .where(_TASKS.c.account_id == account_id, _TASKS.c.job == job, _TASKS.c.job.is_not(None))
+    )
+    began: int | None = (await conn.execute(query)).scalar()
+    return began
 
 
 async def count_tasks(conn: AsyncConnection) -> int:

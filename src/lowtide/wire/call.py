@@ -13,6 +13,7 @@ class Call:
     """One request in the OpenAI chat shape. Times are seconds of real time.
 
     `timeout_s` bounds the whole call, `connect_s` the connection, `idle_s` the first byte and each pause after it.
+    `preemptible`: it was bought on a lane that may take it back.
     """
 
     base_url: str
@@ -26,6 +27,7 @@ class Call:
     idle_s: float = 60.0
     service_tier: str | None = None
     max_tokens_field: str = "max_completion_tokens"
+    preemptible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,15 @@ class FailureKind(StrEnum):
     CUT = "cut"
     MALFORMED = "malformed"
     EMPTY = "empty"
+    PREEMPTED = "preempted"
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed call. `provider_fault` counts against its health; `retry_elsewhere` lets the next bid run."""
+    """A failed call. `provider_fault` counts against its health; `retry_elsewhere` lets the next bid run.
+
+    `codes` are the code and type that the provider gave; `usage` what it counted for a call that it took back.
+    """
 
     kind: FailureKind
     detail: str
@@ -75,6 +81,8 @@ class Failure:
     provider_fault: bool
     retry_elsewhere: bool
     latency_ms: int
+    codes: tuple[str, ...] = ()
+    usage: Usage | None = None
 
 
 class CallFailed(Exception):

@@ -34,6 +34,7 @@ SORTING: dict[FailureKind, Sorting] = {
     K.CUT: Sorting(provider_fault=True, retry_elsewhere=True, possibly_billed=True),
     K.MALFORMED: Sorting(provider_fault=True, retry_elsewhere=True, possibly_billed=True),
     K.EMPTY: Sorting(provider_fault=True, retry_elsewhere=True, possibly_billed=True),
+    K.PREEMPTED: Sorting(provider_fault=False, retry_elsewhere=True, possibly_billed=False),
 }
 
 _STATUS: dict[int, FailureKind] = {

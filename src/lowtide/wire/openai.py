@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from lowtide.market.usage import Usage
 from lowtide.wire.asking import MAX_ANSWER_BYTES, asked, authorization, elapsed_ms, failed
 from lowtide.wire.call import Answer, Call, CallFailed, Failure, FailureKind
 from lowtide.wire.failures import failure, kind_of_status, retry_after
+from lowtide.wire.preemption import as_sold
 
 MOST_TOKENS = 2**31
 """A reported count beyond this is no count: its charge would leave the ledger's integers."""
@@ -31,6 +33,12 @@ class OpenAIWire:
 
     async def complete(self, call: Call) -> Answer:
         """Do the call within its deadlines. Raises CallFailed with the failure sorted."""
+        try:
+            return await self._complete(call)
+        except CallFailed as found:
+            raise as_sold(call, found) from found
+
+    async def _complete(self, call: Call) -> Answer:
         began = time.monotonic()
         status, headers, raw = await asked(
             self._transport, _request(call, began), call.timeout_s, began, MAX_ANSWER_BYTES
@@ -148,10 +156,28 @@ def _status_in(error: Any) -> int:
 def refusal(status: int, headers: httpx.Headers, raw: bytes, began: float) -> Failure:
     """The failure that an error status is, with the wire's own code and words."""
     code, text = error_of(raw)
-    return failure(
+    found = failure(
         kind_of_status(status, code, text),
         f"HTTP {status}: {text}",
         elapsed_ms(began),
         status=status,
         retry_after_s=retry_after(headers),
     )
+    return replace(found, codes=codes_of(raw), usage=_usage_in(raw))
+
+
+def codes_of(raw: bytes) -> tuple[str, ...]:
+    """The code and the type that an error body gives, whichever it has."""
+    try:
+        error = orjson.loads(raw)["error"]
+        return tuple(str(error[name]) for name in ("code", "type") if error.get(name) is not None)
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return ()
+
+
+def _usage_in(raw: bytes) -> Usage | None:
+    """What an error body says was used, None where it says nothing that can be counted."""
+    try:
+        return usage_of(orjson.loads(raw).get("usage"))
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        return None

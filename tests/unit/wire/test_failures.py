@@ -72,10 +72,11 @@ def test_only_the_callers_own_error_is_not_tried_elsewhere():
     assert {kind for kind, how in SORTING.items() if not how.retry_elsewhere} == {K.CALLER_ERROR}
 
 
-def test_the_callers_own_errors_harm_nobodys_health():
+def test_the_callers_own_errors_and_take_backs_harm_nobodys_health():
     assert {kind for kind, how in SORTING.items() if not how.provider_fault} == {
         K.CALLER_ERROR,
         K.CONTEXT_TOO_LONG,
+        K.PREEMPTED,
     }
 
 

@@ -11,10 +11,14 @@ from lowtide.market.book import Book
 from lowtide.market.clearing.arrays import Bools, Ints
 from lowtide.market.clearing.instance import HeldTasks, Instance, Pools, build
 from lowtide.market.clearing.outcome import Cleared
+from lowtide.market.deferral.batch_lane import BATCH
+from lowtide.market.deferral.net import PREEMPTIBLE
 from lowtide.market.spot import Inputs, clear
 from lowtide.market.task import Task, task_from_values, task_values
 from lowtide.values.canonical import canonical
 
+LANES_APART = (BATCH, *PREEMPTIBLE)
+"""Lanes without places to give: a batch has no slots, and what may be taken back is no place."""
 _SIZE_BITS = 4
 """Sizes keep so many leading bits, rounded up, so that tasks of about one size are of one kind."""
 _AFTER_KIND = 5
@@ -51,7 +55,7 @@ def asks(book: Book, kind: str, rows: Sequence[int], starts: Sequence[int]) -> t
         if slot and not book.steps_between(starts[slot - 1], start):
             expected[:, slot], eligible[:, slot] = expected[:, slot - 1], eligible[:, slot - 1]
             continue
-        spot = clear(task, book, Inputs(), start, b"")
+        spot = clear(task, book, Inputs(closed_lanes=LANES_APART), start, b"")
         expected[:, slot], eligible[:, slot] = spot.bids.expected[at], spot.reason[at] == 0
     quality, _ = book.quality_columns(task.domain)
     return expected, eligible, quality[at]

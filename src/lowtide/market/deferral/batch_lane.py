@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from lowtide.market.batch_times import BatchTimes
+from lowtide.market.bid import at_row
 from lowtide.market.book import Book
 from lowtide.market.deferral.safety import latest_start, rescue_fits
 from lowtide.market.offer import LANES
@@ -49,8 +50,10 @@ def batch_bid(
     patient = replace(task, constraints=replace(task.constraints, complete_by=None))
     batches = replace(inputs, closed_lanes=_OTHERS, live=(), closes_at=None)
     offered = clear(patient, book, batches, as_of, auction_key).top
+    safe = None if spot.net is None or spot.net.later else spot.net.row
+    rescue_nano = spot.top[0].bid_nano if safe is None else at_row(spot.bids.expected, safe)
     found = [
-        _blended(task, bid, known, spot.top[0].bid_nano, as_of, latest)
+        _blended(task, bid, known, rescue_nano, as_of, latest)
         for bid in offered
         if (known := times.get(book.rows[bid.row].offer.provider)) is not None
     ]

@@ -5,7 +5,7 @@ import numpy as np
 from lowtide.market.bid import at_row
 from lowtide.market.book import Book
 from lowtide.market.columns import Ints
-from lowtide.market.deferral.safety import GUARD_US
+from lowtide.market.deferral.net import GUARD_US, PREEMPTIBLE
 from lowtide.market.eligibility import LossReason, completion_p99_ms
 from lowtide.market.offer import Capacity
 from lowtide.market.spot import Spot
@@ -21,7 +21,10 @@ class Room:
     """
 
     def __init__(self, spot: Spot, as_of: int) -> None:
-        self.rows = frozenset(np.flatnonzero(np.isin(spot.reason, _ABLE)).tolist())
+        able = np.isin(spot.reason, _ABLE)
+        if spot.net is not None:  # what may be taken back is no room for a forced run
+            able &= ~spot.book.on_lanes(PREEMPTIBLE)
+        self.rows = frozenset(np.flatnonzero(able).tolist())
         p99 = completion_p99_ms(spot.book, spot.bids)
         self.service_us = max((1_000 * int(p99[row]) for row in self.rows), default=0)
         self._limits = [_limits(spot, row, as_of) for row in sorted(self.rows)]

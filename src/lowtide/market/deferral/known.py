@@ -11,6 +11,8 @@ from lowtide.market.task import Task
 from lowtide.values.instants import MINUTE_US, SECOND_US
 
 POLICY = "known_price"
+SPOT_RETURN = "spot_return"
+"""Waiting for an offer that took the task back, and may be asked again."""
 _MOST_SPREAD_US = 10 * MINUTE_US
 _STEPS_TOLD = 48
 
@@ -38,6 +40,7 @@ class Deferral:
 class _Slot:
     at: int
     ends: int
+    returns: bool
     best: RankedBid
     value_nano: int
     latest: int
@@ -64,13 +67,13 @@ def wait_for_known_price(
     now = spot.top[0] if spot.top else None
     reservation = slot.best.bid_nano if now is None else now.bid_nano - (slot.value_nano - now.score_nano)
     return Deferral(
-        POLICY,
+        SPOT_RETURN if slot.returns else POLICY,
         slot.at,
         slot.best.row,
         None if now is None else now.bid_nano,
         slot.best.bid_nano,
         reservation,
-        slot.at + _spread(task, slot, auction_key),
+        slot.at + _spread(task, slot, auction_key, as_of),
         slot.latest,
     )
 
@@ -114,7 +117,10 @@ def _best_slot(
     if complete_by is None:
         return None
     latest_now = latest_start(task, book, spot)
-    steps = book.steps_between(as_of, complete_by if latest_now is None else latest_now)
+    end = complete_by if latest_now is None else latest_now
+    steps = book.steps_between(as_of, end)
+    if inputs.resting:
+        steps = sorted({*steps, *(until for _, until in inputs.resting if as_of < until <= end)})
     best: _Slot | None = None
     for index, at in enumerate(steps):
         then = clear(task, book, later(inputs), at, auction_key)
@@ -126,7 +132,7 @@ def _best_slot(
         value = then.top[0].score_nano - waiting_cost(task, at - as_of)
         if best is None or value > best.value_nano:
             ends = min(steps[index + 1], latest) if index + 1 < len(steps) else latest
-            best = _Slot(at, ends, then.top[0], value, latest)
+            best = _Slot(at, ends, (then.top[0].row, at) in inputs.resting, then.top[0], value, latest)
     return best
 
 
@@ -140,9 +146,11 @@ def waiting_cost(task: Task, wait_us: int) -> int:
     return -(-task.objective.per_second_nano * wait_us // SECOND_US)
 
 
-def _spread(task: Task, slot: _Slot, auction_key: bytes) -> int:
+def _spread(task: Task, slot: _Slot, auction_key: bytes, as_of: int) -> int:
     """A tenth of the slot at most, by the auction's key, so that held tasks don't wake together; none if time costs."""
     width = min((slot.ends - slot.at) // 10, _MOST_SPREAD_US)
+    if slot.returns:
+        width = min(width, slot.at - as_of)
     if task.objective.per_second_nano or width <= 0:
         return 0
     return int.from_bytes(hashlib.sha256(auction_key + b"release").digest()[:8], "big") % width

@@ -4,24 +4,24 @@ import numpy as np
 
 from lowtide.market.bid import at_row
 from lowtide.market.book import Book
+from lowtide.market.columns import Bools
+from lowtide.market.deferral.net import GUARD_US
 from lowtide.market.eligibility import LossReason, completion_p99_ms, reasons
 from lowtide.market.spot import Inputs, Spot
 from lowtide.market.task import Task
-from lowtide.values.instants import SECOND_US
 from lowtide.values.money import MTOK, ceil_div
-
-GUARD_US = 30 * SECOND_US
-"""Time for a restart at the worst minute: what a dead node left is taken over within 20 s (its lease, then a look)."""
 
 
 def latest_start(task: Task, book: Book, spot: Spot) -> int | None:
     """The last instant (µs) from which the best eligible offer may fail and the best elsewhere still finish.
 
     `complete_by` − (p99 completion of the best + that of the best at another provider, or twice the one) − the guard.
-    None without a deadline or without an eligible offer.
+    None without a deadline or without an eligible offer. Offers whose calls may be taken back don't count beside others.
     """
     if task.constraints.complete_by is None or not spot.top:
         return None
+    if spot.net is not None:
+        return spot.net.latest
     completion = completion_p99_ms(spot.book, spot.bids)
     best = spot.top[0].row
     elsewhere = np.flatnonzero((spot.reason == 0) & (book.provider_codes != book.provider_codes[best]))
@@ -35,24 +35,28 @@ def rescue_fits(task: Task, book: Book, inputs: Inputs, latest: int, spot: Spot,
     An offer counts if its price is firm until then, or if the highest price of its history fits the budget. Where two
     providers can serve now (`spot`), a second must be there too, since the one may fail just then.
     """
-    if not _as_many_to_turn_to(book, spot, spot_then):
+    safe = ~book.on_lanes(inputs.preemptible) if spot.net is not None else np.ones(len(book), dtype=np.bool_)
+    if not _as_many_to_turn_to(book, spot, spot_then, safe):
         return False
+    fit = [ranked.row for ranked in spot_then.top if safe[ranked.row]]
     if task.constraints.max_cost_nano is None:
-        return bool(spot_then.top)
-    fit = [ranked.row for ranked in spot_then.top]
+        return bool(fit)
     if any(_firm(book, row, latest) for row in fit):
         return True
     judged = reasons(task, book, spot_then.prices, spot_then.bids, latest, (), inputs.closed_lanes)
     return any(
         worst_by_history(book, spot_then, row) <= task.constraints.max_cost_nano
-        for row in np.flatnonzero(judged == 0).tolist()
+        for row in np.flatnonzero((judged == 0) & safe).tolist()
         if book.rows[row].conditions.price_max is not None
     )
 
 
-def _as_many_to_turn_to(book: Book, spot: Spot, spot_then: Spot) -> bool:
-    """Whether one provider can serve then, or two where two can now. A quote that only lapses may be renewed: it counts."""
-    now, then = spot.reason == 0, spot_then.reason == 0
+def _as_many_to_turn_to(book: Book, spot: Spot, spot_then: Spot, safe: Bools) -> bool:
+    """Whether one provider can serve then, or two where two can now. A quote that only lapses may be renewed: it counts.
+
+    Only `safe` rows count.
+    """
+    now, then = (spot.reason == 0) & safe, (spot_then.reason == 0) & safe
     then |= now & (spot_then.reason == LossReason.NO_VALID_QUOTE)
     codes = book.provider_codes
     return len(np.unique(codes[then])) >= min(2, len(np.unique(codes[now])))

@@ -17,7 +17,7 @@ from lowtide.market.bid import BYTES_PER_TOKEN, PPM, at_row, expected_output
 from lowtide.market.book import Book
 from lowtide.market.columns import Bools, IntColumn, Ints, full
 from lowtide.market.deferral.batch_lane import BATCH
-from lowtide.market.deferral.safety import GUARD_US
+from lowtide.market.deferral.net import GUARD_US
 from lowtide.market.eligibility import answer_ms, at_any_price, for_good
 from lowtide.market.quote import Prices, Quote, boundaries
 from lowtide.market.spot import TOP, Inputs
@@ -68,7 +68,7 @@ def to_decide_again(
     `like` is any task of the class, with its type's usual output as known now.
     """
     sure = np.zeros(len(holds.row), dtype=np.bool_)
-    if like.objective.fallback is not None or _batch_may_win(like, book, inputs):
+    if like.objective.fallback is not None or _hangs_on_a_rescue(like, book, inputs):
         return ~sure
     view = _View(like, book, inputs)
     if not len(view.able):
@@ -85,12 +85,12 @@ def to_decide_again(
     return ~sure
 
 
-def _batch_may_win(like: Task, book: Book, inputs: Inputs) -> bool:
-    """Where a batch takes part, its value hangs on the price of its rescue: left to the full decision."""
+def _hangs_on_a_rescue(like: Task, book: Book, inputs: Inputs) -> bool:
+    """Where a batch or spot lane takes part, it hangs on what would catch it: left to the full decision."""
     sellers = {one.provider for one in inputs.batches}
-    return bool(sellers) and any(
-        book.rows[row].offer.lane == BATCH and book.rows[row].offer.provider in sellers
-        for row in np.flatnonzero(for_good(like, book, ()) == 0).tolist()
+    offers = (book.rows[row].offer for row in np.flatnonzero(for_good(like, book, ()) == 0).tolist())
+    return bool(sellers or inputs.preemptible) and any(
+        one.lane in inputs.preemptible or (one.lane == BATCH and one.provider in sellers) for one in offers
     )
 
 

@@ -75,6 +75,12 @@ def test_offers_ask_what_is_in_force_as_a_slot_begins_and_nothing_where_they_may
     assert quality.tolist() == [900_000, 900_000]
 
 
+def test_a_batch_lane_and_one_that_takes_calls_back_have_no_places_to_give():
+    found = book(offer("lot", 1_000, lane="batch"), offer("idle", 1_000, lane="spot"), offer("day", 6_000))
+    _, eligible, _ = asks(found, kind_of(task()), [0, 1, 2], slot_starts(NOW, SLOT, 2))
+    assert eligible.tolist() == [[False] * 2, [False] * 2, [True] * 2]
+
+
 def a_round():
     """Three tasks that want the one cheap place of each of two slots."""
     found, kinds = two_offers(), [kind_of(task())]
