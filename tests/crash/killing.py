@@ -40,14 +40,15 @@ class Node:
         self.url = ""
 
     async def start(self) -> None:
-        """Start it on a free port and wait until it is ready."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [sys.executable, str(NODE), str(self._database), str(port), KEY, str(self._round_s)]
+        """Start it on a port that is its own from the first and wait until it is ready."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        self._process = await asyncio.create_subprocess_exec(*command, env=environment)
-        self.url = f"http://127.0.0.1:{port}"
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            handed = listening.fileno()
+            command = [sys.executable, str(NODE), str(self._database), str(handed), KEY, str(self._round_s)]
+            self._process = await asyncio.create_subprocess_exec(
+                *command, env=environment, pass_fds=(handed,)
+            )
+            self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         ends = time.monotonic() + 30
         async with self.client() as client:
             while True:
@@ -56,7 +57,8 @@ class Node:
                         return
                 except httpx.TransportError:
                     pass
-                assert self._process.returncode is None, "the node ended by itself"
+                ended = self._process.returncode
+                assert ended is None, f"the node ended by itself with {ended}"
                 assert time.monotonic() < ends, "the node is not ready after 30 s"
                 await asyncio.sleep(0.03)
 

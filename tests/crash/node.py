@@ -1,5 +1,6 @@
-"""One node of the market as a process of its own: `python node.py DATABASE_FILE PORT OPERATOR_KEY [ROUND_S]`."""
+"""One node of the market as a process of its own: `python node.py DATABASE_FILE LISTENING_FD OPERATOR_KEY [ROUND_S]`."""
 
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from lowtide.api.server import create_api
 from lowtide.app import attach, read_settings, running_market
 
 
-def main(database: str, port: str, operator_key: str, round_s: str = "900") -> None:
+def main(database: str, listening_fd: str, operator_key: str, round_s: str = "900") -> None:
     """Serve a ticking market without stocked providers until killed."""
     settings = read_settings(
         {
@@ -31,7 +32,8 @@ def main(database: str, port: str, operator_key: str, round_s: str = "900") -> N
             attach(app, running)
             yield
 
-    uvicorn.run(create_api(lifespan), host="127.0.0.1", port=int(port), log_level="critical")
+    config = uvicorn.Config(create_api(lifespan), log_level="error")
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(listening_fd))])
 
 
 if __name__ == "__main__":
