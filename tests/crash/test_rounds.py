@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 import orjson
+import pytest
 
 from lowtide.simulate.faults import Fault
 from lowtide.simulate.server import serving
@@ -15,7 +16,6 @@ from lowtide.values.money import nano
 from tests.crash.killing import Node, all_final, check_ledger, rows
 
 COUNT = 36
-KILLS = 3
 ROUND_S = 2
 SLOW = {"p50_ms": 950, "p95_ms": 950, "tokens_per_second": 10_000}
 """One place that takes a second or so: two calls a round."""
@@ -26,15 +26,15 @@ def ahead(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat() + "Z"
 
 
-async def list_offers(node: Node, upstream_url: str) -> None:
-    """One place that is cheap for a while, and another seller with many who is dear."""
+async def list_offers(node: Node, upstream_url: str, opens_s: int) -> None:
+    """One place that is cheap from then on for as long again, and another seller with many who is dear."""
     async with node.client() as client:
         for name, places in (("night", {"concurrency": 1}), ("day", {})):
             body = {"name": name, "base_url": f"{upstream_url}/{name}/v1"}
             provider = (await client.post("/v1/providers", json=body)).json()["id"]
             offer = {"provider_id": provider, "model": "m", "capacity": places, "latency": SLOW}
             offer_id = (await client.post("/v1/offers", json=offer)).json()["id"]
-            begin, end = ahead(12), ahead(24)
+            begin, end = ahead(opens_s), ahead(2 * opens_s)
             windows: list[dict[str, Any]] = [{"price": "8", "valid_until": ahead(3_600)}]
             if name == "night":
                 windows = [
@@ -61,16 +61,17 @@ async def post_tasks(node: Node) -> list[str]:
     return [task["id"] for task in made]
 
 
-async def test_tasks_outlive_kills_amid_rounds_and_each_is_done_once_in_time(tmp_path: Path):
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.soak)])
+async def test_tasks_outlive_kills_amid_rounds_and_each_is_done_once_in_time(tmp_path: Path, kills: int):
     random, node = Random(20_261_125), Node(tmp_path / "market.db", ROUND_S)
     upstreams = Upstreams(output_tokens=lambda _body: 30)
     upstreams.fail("night", Fault("slow_first_token", delay_s=0.3))
     async with serving(upstreams) as upstream_url:
         try:
             await node.start()
-            await list_offers(node, upstream_url)
+            await list_offers(node, upstream_url, 3 + 3 * kills)
             ids = await post_tasks(node)
-            for _ in range(KILLS):
+            for _ in range(kills):
                 await asyncio.sleep(random.uniform(2.5, 4.5))
                 await node.kill()
                 await node.start()
@@ -89,7 +90,7 @@ async def test_tasks_outlive_kills_amid_rounds_and_each_is_done_once_in_time(tmp
     assert sorted(captures) == sorted(paid.items())
     check_ledger(tmp_path)
     assert {row[0] for row in rows(tmp_path, "select in_flight from capacity")} == {0}
-    assert upstreams.seen("night").most_at_once <= 1 + KILLS
+    assert upstreams.seen("night").most_at_once <= 1 + kills
     check_places(tmp_path)
 
 
