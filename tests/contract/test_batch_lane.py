@@ -1,6 +1,7 @@
 """Batch lanes with real batch APIs of simulated sellers: won, pooled, fetched, rescued, cancelled, taken over."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from lowtide.simulate.batches import BatchPlan
 from lowtide.store import batches, duties, providers, rows
 from lowtide.store.tables import BatchItem
 from lowtide.wire.openai_batch import OpenAIBatches
-from tests.contract.served import Served
+from tests.contract.served import Served, ahead
 
 DAY_S = 24 * 3_600
 
@@ -35,6 +36,16 @@ async def step(service: Served, times: int = 4) -> None:
     await service.running.dispatcher.idle()
 
 
+async def post_together(service: Served, count: int) -> list[dict[str, Any]]:
+    """Post so many tasks due a day from now; none is handed in before the last is there, however long that takes."""
+    market, due = service.running.market, ahead(DAY_S)
+    rules = market.rules
+    market.rules = replace(rules, pool_s=600.0)
+    made = [await service.post(constraints={"complete_by": due}) for _ in range(count)]
+    market.rules = rules
+    return made
+
+
 async def waiting(service: Served) -> int:
     """Items that have not ended, of any batch or none."""
     async with service.running.market.database.read() as conn:
@@ -46,7 +57,7 @@ async def waiting(service: Served) -> int:
 @pytest.mark.parametrize("wire", ["openai", "anthropic"])
 async def test_what_can_wait_a_day_is_done_in_one_batch_at_its_price(service: Served, wire: str):
     offers = await stocked(service, wire)
-    tasks = [await service.post(constraints={"complete_within_s": DAY_S}) for _ in range(3)]
+    tasks = await post_together(service, 3)
     assert {task["state"] for task in tasks} == {"running"}
     assert {task["award"]["offer_id"] for task in tasks} == {offers["batch"]}
     await step(service)
@@ -65,7 +76,7 @@ async def test_calls_that_do_not_fit_into_one_batch_go_into_the_next(service: Se
     await stocked(service)
     monkeypatch.setattr(OpenAIBatches, "most_bytes", 1_300)
     monkeypatch.setattr(OpenAIBatches, "most_calls", 3)
-    tasks = [await service.post(constraints={"complete_within_s": DAY_S}) for _ in range(5)]
+    tasks = await post_together(service, 5)
     await step(service, 8)
     assert {(await service.task(task["id"]))["state"] for task in tasks} == {"succeeded"}
     assert sorted(len(batch.lines) for batch in service.upstreams.batches.of("sim")) == [1, 2, 2]
@@ -94,7 +105,7 @@ async def test_without_a_deadline_or_with_too_little_time_no_batch_wins(service:
 
 async def test_calls_that_failed_and_calls_left_over_are_done_on_another_lane(service: Served):
     offers = await stocked(service, errors=1, undone=1)
-    tasks = [await service.post(constraints={"complete_within_s": DAY_S}) for _ in range(3)]
+    tasks = await post_together(service, 3)
     await step(service)
     ended = [await service.final(task["id"]) for task in tasks]
     assert {task["state"] for task in ended} == {"succeeded"}
