@@ -86,7 +86,9 @@ def test_within_a_capacity_no_slot_starts_more_and_none_before_it_came(arrivals,
 def test_within_a_capacity_a_burst_that_fits_is_never_late(capacity, slack, seed, data):
     burst = data.draw(st.integers(0, capacity * (slack + 1)))
     prices, values = random_market(slack + 2, slack, seed)
-    start = starts_within_capacity(prices, values, np.zeros(burst, dtype=np.int64), places(capacity, len(prices)))
+    start = starts_within_capacity(
+        prices, values, np.zeros(burst, dtype=np.int64), places(capacity, len(prices))
+    )
     assert (start <= slack).all()
 
 

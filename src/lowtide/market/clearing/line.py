@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def starts_now(price: Floats, capacity: Sequence[float], arrived: Sequence[float], due: Sequence[float]) -> float:
+def starts_now(
+    price: Floats, capacity: Sequence[float], arrived: Sequence[float], due: Sequence[float]
+) -> float:
     """How many the cheapest plan that runs all it can starts in slot 0, the same as `plan_slots` gives; may be a fraction.
 
     `price[s]`, `capacity[s]`; `arrived[s]` tasks have come by slot s and `due[s]` must have started by it, both in all.

@@ -108,7 +108,7 @@ def warm_up(series: Series) -> int:
 
 def usable(name: str, series: Series) -> bool:
     """Whether a policy can follow the series: learned ones look back by the hour, so a slot must divide one."""
-    if series.slots_an_hour or name == MIXTURE:
+    if series.slots_an_hour or name in (MIXTURE, PLAN):
         return True
     return name not in LEARNED and all(usable(heard, series) for heard in POLICIES[name].hears)
 

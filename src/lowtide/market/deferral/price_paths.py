@@ -40,7 +40,7 @@ class PricePaths:
         self._slots = track.slots
 
     def ahead(self, posted: int = 0) -> Ahead:
-        """Expected prices, with those of the next `posted` slots known; what lies beyond is expected from the last of them."""
+        """Expected prices, those of the next `posted` slots known; what lies beyond is expected from the last of them."""
         prices = self._series.prices
         learned = [np.concatenate(found) for found in self._learned.values() if found]
 
