@@ -18,8 +18,9 @@ def tell_load(trace: str, slot: "Ints", capacity: "Fraction") -> None:
     """On stderr: the capacity as a multiple of the mean arrivals (`slot`), from the first to the last of them."""
     if len(slot):
         mean = len(slot) / int(slot[-1] - slot[0] + 1)
+        load, tasks = float(capacity) / mean, "task" if mean == 1 else "tasks"
         typer.echo(
-            f"{trace}: {mean:,.3g} tasks a slot on average, so the capacity is ×{float(capacity) / mean:.2f} of the load.",
+            f"{trace}: {mean:,.3g} {tasks} a slot on average, so the capacity is ×{load:.2f} of the load.",
             err=True,
         )
 
