@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
+from lowtide.cli.backtest_call import check_plot, check_zone, slots_of, starts_a_slot, whole_slot
 from lowtide.cli.backtest_files import Trace, read_trace, read_workload, told
 from lowtide.cli.backtest_log import AS_POSTED, Wanted, rows_of_log, wanted
 from lowtide.cli.backtest_text import show, tell_empty, tell_load
@@ -18,19 +19,19 @@ from lowtide.cli.options import DEFAULT_URL, Key, Url
 from lowtide.cli.say import CommandFailed, span
 from lowtide.cli.service import Service
 from lowtide.cli.times import duration_s
-from lowtide.values.instants import DAY_US, SECOND_US
+from lowtide.values.instants import SECOND_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from fractions import Fraction
 
-    from lowtide.market.deferral.backtest import Row
+    from lowtide.market.deferral.backtest import Row, Tasks
+    from lowtide.market.deferral.series import Series
 
     Advance = Callable[[int], None]
 
 _Text = str | None
 _USUAL_SLACKS = "2h,6h,12h,24h"
-_MOST_STARTS, _MOST_DECIMALS = 1_000_000, 3
 
 
 def backtest(
@@ -88,11 +89,11 @@ def backtest(
     """
     # The matrices are small: threads only cost time. Before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    most = None if capacity is None else _starts_a_slot(capacity)
+    most = None if capacity is None else starts_a_slot(capacity)
     files, names = _sorted_out(prices or [], policy or [], more or [], most is not None, from_log)
-    _check_plot(plot)
-    _check_zone(zone)
-    slot_us = None if slot is None else _whole_slot(slot)
+    check_plot(plot)
+    check_zone(zone)
+    slot_us = None if slot is None else whole_slot(slot)
     if from_log:
         if capacity is not None or workload is not None or plot is not None:
             raise typer.BadParameter("--from-log takes no --capacity, --workload or --plot.")
@@ -105,14 +106,17 @@ def backtest(
     traces = [read_trace(path, slot_us) for path in files]
     asked = [(text.strip(), duration_s(text)) for text in slack.split(",") if text.strip()]
     ahead_us = round(duration_s(posted) * SECOND_US)
-    jobs = [(trace, _slots(trace, asked), ahead_us // trace.slot_us) for trace in traces]
+    slots = [slots_of(trace, asked) for trace in traces]
+    jobs = []
     for trace in traces:
         if trace.mended or not as_json:
             typer.echo(told(trace), err=True)
+        jobs.append(_workload(trace, names, zone, most, workload))
     rows: list[Row] = []
     with _progress(_work(traces, names, len(asked))) as advance:
-        for trace, slots, ahead in jobs:
-            rows += _replay(trace, names, slots, ahead, zone, most, workload, advance)
+        for trace, slacks, (series, tasks) in zip(traces, slots, jobs, strict=True):
+            posted_slots = ahead_us // trace.slot_us
+            rows += _replay(trace.name, series, tasks, names, slacks, posted_slots, most, advance)
     tell_empty(rows)
     if plot is not None:
         from lowtide.cli.backtest_plot import draw
@@ -135,27 +139,11 @@ def _from_log(service: Service, asked: Wanted, names: Sequence[str], slack: str,
         show([row for _, row in found], None, [text for text, _ in found])
 
 
-def _replay(
-    trace: Trace,
-    names: Sequence[str],
-    slacks: Sequence[int],
-    posted: int,
-    zone: str,
-    capacity: "Fraction | None",
-    workload: Path | None,
-    advance: "Advance",
-) -> "list[Row]":
-    from lowtide.market.deferral.backtest import (
-        PLAN,
-        Case,
-        follow,
-        one_a_slot,
-        row_of,
-        usable,
-        values_of,
-        warm_up,
-    )
-    from lowtide.market.deferral.price_paths import PricePaths
+def _workload(
+    trace: Trace, names: Sequence[str], zone: str, capacity: "Fraction | None", workload: Path | None
+) -> "tuple[Series, Tasks]":
+    """The trace with its clock and the tasks that come; on stderr what is left out and what multiple a capacity is."""
+    from lowtide.market.deferral.backtest import one_a_slot, usable, warm_up
 
     series = trace.series(zone)
     unfit = [name for name in names if not usable(name, series)]
@@ -173,6 +161,22 @@ def _replay(
             )
     if capacity is not None:
         tell_load(trace.name, tasks.slot[tasks.slot >= warm_up(series)], capacity)
+    return series, tasks
+
+
+def _replay(
+    trace: str,
+    series: "Series",
+    tasks: "Tasks",
+    names: Sequence[str],
+    slacks: Sequence[int],
+    posted: int,
+    capacity: "Fraction | None",
+    advance: "Advance",
+) -> "list[Row]":
+    from lowtide.market.deferral.backtest import PLAN, Case, follow, row_of, values_of
+    from lowtide.market.deferral.price_paths import PricePaths
+
     done, paths = 0, PricePaths(series)
     for track in follow(series, names, slacks):
         if PLAN in names:
@@ -181,7 +185,7 @@ def _replay(
         done = track.slots
     rows = []
     for slack in slacks:
-        case = Case.of(trace.name, series, tasks, slack, capacity)
+        case = Case.of(trace, series, tasks, slack, capacity)
         for name in names:
             if name == PLAN:
                 start = case.planned(paths.ahead(posted), advance)
@@ -227,63 +231,6 @@ def _sorted_out(
     if "all" in named:
         return files, list(known)
     return files, list(dict.fromkeys(named or [PLAN if limited else MIXTURE]))
-
-
-def _starts_a_slot(text: str) -> "Fraction":
-    from fractions import Fraction
-
-    whole, _, part = text.strip().partition(".")
-    if (whole + part).isdecimal() and len(part) <= _MOST_DECIMALS:
-        found = Fraction(text.strip())
-        if 0 < found <= _MOST_STARTS:
-            return found
-    raise typer.BadParameter(
-        f"--capacity {text} is no number of starts a slot: above 0, at most {_MOST_STARTS:,}, with up to "
-        f"{_MOST_DECIMALS} decimals, such as 2 or 1.5."
-    )
-
-
-def _slots(trace: Trace, asked: Sequence[tuple[str, float]]) -> list[int]:
-    found = []
-    for text, seconds in asked:
-        slots, rest = divmod(round(seconds * SECOND_US), trace.slot_us)
-        if rest or slots < 1:
-            raise typer.BadParameter(
-                f"--slack {text} is no whole number of slots of {trace.name}, {span(trace.slot_us / SECOND_US)} each."
-            )
-        found.append(slots)
-    if not found:
-        raise typer.BadParameter("--slack names no duration. Write such as 2h,24h.")
-    return found
-
-
-def _whole_slot(text: str) -> int:
-    found = round(duration_s(text) * SECOND_US)
-    if found < SECOND_US or DAY_US % found:
-        raise typer.BadParameter(f"--slot {text} does not divide a day. Write such as 15m or 1h.")
-    return found
-
-
-def _check_zone(zone: str) -> None:
-    from zoneinfo import ZoneInfo
-
-    try:
-        ZoneInfo(zone)
-    except (ValueError, OSError, KeyError):
-        raise typer.BadParameter(f"{zone!r} is no time zone. Write such as Europe/Brussels.") from None
-
-
-def _check_plot(path: Path | None) -> None:
-    from importlib.util import find_spec
-
-    if path is None:
-        return
-    if path.suffix not in (".svg", ".png"):
-        raise typer.BadParameter(f"--plot {path} is neither .svg nor .png.")
-    if path.suffix == ".png" and find_spec("matplotlib") is None:
-        raise CommandFailed(
-            "A .png needs matplotlib: install the extra, `pip install 'lowtide[data]'`, or name an .svg file."
-        )
 
 
 @contextmanager
