@@ -26,7 +26,7 @@ from benchmarks.capacity_trial import (
     simulate,
     thresholds,
 )
-from benchmarks.price_forecasts import ClockForecast, MarkovStopping, posted
+from benchmarks.price_forecasts import MarkovStopping, by_clock, posted
 from benchmarks.random_round import random_round
 from lowtide.market.clearing.award import awards
 from lowtide.market.clearing.call import clear_call
@@ -132,7 +132,7 @@ def _ratios(price: Floats, start: int, load: float) -> dict[str, float]:
     """What each policy paid ÷ the optimum in hindsight."""
     arrivals = arrivals_of(TASKS_AN_HOUR * _shape(len(price)))
     trial = Trial(price, arrivals, round(load * TASKS_AN_HOUR), start)
-    forecast = ClockForecast(price)
+    forecast = by_clock(price)
     known = posted(price, forecast)
     policies: dict[str, Policy] = {
         PLAN_POSTED: plan_with_arrivals(trial, known),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lowtide.market.clearing.arrivals import coming_arrivals
+from lowtide.market.clearing.arrivals import coming_arrivals, usual_arrivals
 from lowtide.market.clearing.flow import Network, min_cost_flow
 from lowtide.market.clearing.plan import must_run_now, plan_slots
 
@@ -131,11 +131,10 @@ def _planned(trial: Trial, forecast: Forecast, slots: int, coming: Callable[[int
 
 def expected_arrivals(trial: Trial, slots: int) -> Callable[[int], Ints]:
     """By slot: arrivals expected ahead [arrival, last slot] in tenths, the mean of that hour over the 14 days before."""
-    seen = 14 * DAY
     later = np.arange(slots)
 
     def at(slot: int) -> Ints:
-        usual = trial.arrivals[slot - seen : slot].reshape(-1, DAY, len(SLACKS)).mean(axis=0)
+        usual = usual_arrivals(trial.arrivals, 0, slot, DAY)
         rate = np.zeros((slots, LONGEST))
         rate[:, SLACKS] = usual[later % DAY]
         return coming_arrivals(rate, _PARTS)

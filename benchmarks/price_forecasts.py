@@ -1,51 +1,18 @@
 """Simple causal forecasts for trials of capacity; the market's own are in `lowtide.market.deferral`."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.capacity_trial import DAY, LONGEST, MONTH, Floats, Forecast
+from lowtide.market.deferral.clock_path import ClockPath
 
 _BINS = 12
-_MOST_MEMORY = 0.99
-_HALF_LIFE = 10 * DAY
 
 
-class _Clock(NamedTuple):
-    scale: float
-    usual: Floats
-    memory: float
-
-
-@dataclass
-class ClockForecast:
-    """Profile by hour and AR(1) on what is left, of asinh(price ÷ median) over 28 days; refitted daily."""
-
-    price: Floats
-
-    def __post_init__(self) -> None:
-        self._fits: dict[int, _Clock] = {}
-
-    def __call__(self, slot: int, slots: int) -> Floats:
-        """Expected prices of the next slots, the first being the price now."""
-        fit = self._fit(slot // DAY * DAY)
-        ahead = np.arange(slots)
-        now = np.arcsinh(self.price[slot] / fit.scale) - fit.usual[slot % DAY]
-        expected = fit.scale * np.sinh(fit.usual[(slot + ahead) % DAY] + fit.memory**ahead * now)
-        expected[0] = self.price[slot]
-        return expected
-
-    def _fit(self, until: int) -> _Clock:
-        if until not in self._fits:
-            at = np.arange(max(0, until - MONTH), until)
-            scale = max(float(np.median(np.abs(self.price[at]))), 1e-9)
-            z, weight, hour = np.arcsinh(self.price[at] / scale), 0.5 ** ((until - at) / _HALF_LIFE), at % DAY
-            usual = np.bincount(hour, z * weight, DAY) / np.bincount(hour, weight, DAY)
-            left = z - usual[hour]
-            memory = float(left[1:] @ left[:-1] / max(left[:-1] @ left[:-1], 1e-12))
-            self._fits = {until: _Clock(scale, usual, min(max(memory, 0.0), _MOST_MEMORY))}
-        return self._fits[until]
+def by_clock(price: Floats) -> ClockPath:
+    """The core's profile by hour and AR(1) on what is left, on an hourly trace whose first slot is midnight."""
+    return ClockPath(price, np.arange(len(price)) % DAY, DAY)
 
 
 def posted(price: Floats, beyond: Forecast, hours: int = DAY) -> Forecast:

@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from lowtide.cli import app
+from lowtide.cli.backtest_log import Came, Wanted, intake
+from lowtide.values.instants import DAY_US, HOUR_US, micros
 from tests.contract.served import OPERATOR_KEY, Served
 from tests.contract.test_savings import START, at, curve, stepped, to
 
@@ -63,10 +65,27 @@ async def test_tasks_whose_window_is_not_over_are_left_out_and_said(day):
     service, _ = day
     shown = await run(service, "--slack", "as-posted,24h", "--since", at(0), "--until", at(30))
     assert shown.exit_code == 0, shown.output
-    assert "1 of 1 tasks are left out at 24h" in shown.output
+    assert "1 of 1 tasks are left out at 24h: their window is not over yet." in shown.output
+    assert "no price" not in shown.output
     assert "as-posted" in shown.output
     assert "--posted 24h replays it as published a day ahead" in shown.output
     assert "mixture" in shown.output
+
+
+def test_what_has_no_price_and_what_has_no_end_yet_are_counted_apart():
+    hour = timedelta(hours=1)
+    bars = [
+        {"start": (START + number * hour).isoformat()}
+        | {name: {"mean": "2"} for name in ("input_per_mtok", "output_per_mtok", "per_request")}
+        for number in range(2, 6)
+    ]
+    begin = micros(START)
+    came = [Came(begin + number * HOUR_US, 2 * HOUR_US, "off_1", 10, 10) for number in (0, 1, 2, 3, 4)]
+    asked = Wanted(begin, begin + DAY_US)
+    found = intake(asked, bars, came, None)
+    assert (len(found.pool.arrivals), found.still_open, found.unpriced) == (2, 1, 2)
+    none = intake(asked, [], came, None)
+    assert (none.pool, none.still_open, none.unpriced) == (None, 0, 5)
 
 
 async def test_larger_tasks_weigh_more(stepped):

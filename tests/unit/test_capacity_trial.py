@@ -14,7 +14,7 @@ from benchmarks.capacity_trial import (
     simulate,
     thresholds,
 )
-from benchmarks.price_forecasts import ClockForecast, MarkovStopping, posted
+from benchmarks.price_forecasts import MarkovStopping, by_clock, posted
 
 DAYS, START = 33, 28 * DAY
 
@@ -34,7 +34,7 @@ def trial(price, load=1.5):
 
 
 def policies(market):
-    forecast = ClockForecast(market.price)
+    forecast = by_clock(market.price)
     return {
         "posted": plan_with_arrivals(market, posted(market.price, forecast)),
         "forecast": plan_with_arrivals(market, forecast),
@@ -78,7 +78,7 @@ def test_posted_prices_are_known_for_a_day_and_no_longer():
     price = trace()
     other = price.copy()
     other[START + DAY :] += 500
-    first, second = (posted(one, ClockForecast(one))(START, 36) for one in (price, other))
+    first, second = (posted(one, by_clock(one))(START, 36) for one in (price, other))
     assert np.array_equal(first, second)
     assert np.array_equal(first[:DAY], price[START : START + DAY])
 

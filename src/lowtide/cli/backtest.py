@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
+from lowtide.cli.backtest_call import check_plot, check_zone, slots_of, starts_a_slot, whole_slot
 from lowtide.cli.backtest_files import Trace, read_trace, read_workload, told
 from lowtide.cli.backtest_log import AS_POSTED, Wanted, rows_of_log, wanted
+from lowtide.cli.backtest_text import show, tell_empty, tell_load
 from lowtide.cli.options import DEFAULT_URL, Key, Url
-from lowtide.cli.say import NOTHING, CommandFailed, span, table
+from lowtide.cli.say import CommandFailed, span
 from lowtide.cli.service import Service
 from lowtide.cli.times import duration_s
-from lowtide.values.instants import DAY_US, SECOND_US
+from lowtide.values.instants import SECOND_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from fractions import Fraction
 
-    from lowtide.market.deferral.backtest import Row
+    from lowtide.market.deferral.backtest import Row, Tasks
+    from lowtide.market.deferral.series import Series
 
     Advance = Callable[[int], None]
 
@@ -45,13 +49,19 @@ def backtest(
         ),
     ] = None,
     policy: Annotated[
-        list[str] | None, typer.Option("--policy", help="Names, or all. [default: mixture, the market's own]")
+        list[str] | None,
+        typer.Option(
+            "--policy", help="Names, or all. [default: mixture, the market's own; with --capacity plan]"
+        ),
     ] = None,
     posted: Annotated[str, typer.Option(help="How far ahead prices are published, such as 24h.")] = "0h",
     zone: Annotated[str, typer.Option(help="Whose hours and weekdays prices follow.")] = "UTC",
     slot: Annotated[_Text, typer.Option(help="Length of a slot. [default: the commonest step]")] = None,
     capacity: Annotated[
-        int | None, typer.Option(min=1, help="At most so many tasks start in a slot.")
+        _Text,
+        typer.Option(
+            help="At most so many tasks start in a slot; 1.5: one and two in turn. What is held is planned together."
+        ),
     ] = None,
     workload: Annotated[
         Path | None, typer.Option(help="CSV with t_s: tasks come then, not one in every slot.")
@@ -72,16 +82,18 @@ def backtest(
     """Replay prices: what waiting would have saved, and what share of the possible that is.
 
     Example: lowtide backtest --prices prices.csv.gz --slack 2h,24h --policy all
+
+    Example: lowtide backtest --prices prices.csv.gz --capacity 1.5 --posted 24h
+
     Example: lowtide backtest --from-log --since -7d --slack as-posted,24h
     """
     # The matrices are small: threads only cost time. Before NumPy is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from lowtide.market.deferral.backtest import NAMES
-
-    files, names = _sorted_out(prices or [], policy or [], more or [], NAMES, from_log)
-    _check_plot(plot)
-    _check_zone(zone)
-    slot_us = None if slot is None else _whole_slot(slot)
+    most = None if capacity is None else starts_a_slot(capacity)
+    files, names = _sorted_out(prices or [], policy or [], more or [], most is not None, from_log)
+    check_plot(plot)
+    check_zone(zone)
+    slot_us = None if slot is None else whole_slot(slot)
     if from_log:
         if capacity is not None or workload is not None or plot is not None:
             raise typer.BadParameter("--from-log takes no --capacity, --workload or --plot.")
@@ -94,15 +106,18 @@ def backtest(
     traces = [read_trace(path, slot_us) for path in files]
     asked = [(text.strip(), duration_s(text)) for text in slack.split(",") if text.strip()]
     ahead_us = round(duration_s(posted) * SECOND_US)
-    jobs = [(trace, _slots(trace, asked), ahead_us // trace.slot_us) for trace in traces]
+    slots = [slots_of(trace, asked) for trace in traces]
+    jobs = []
     for trace in traces:
         if trace.mended or not as_json:
             typer.echo(told(trace), err=True)
+        jobs.append(_workload(trace, names, zone, most, workload))
     rows: list[Row] = []
-    with _progress(sum(len(trace.prices) for trace in traces)) as advance:
-        for trace, slots, ahead in jobs:
-            rows += _replay(trace, names, slots, ahead, zone, capacity, workload, advance)
-    _tell_empty(rows)
+    with _progress(_work(traces, names, len(asked))) as advance:
+        for trace, slacks, (series, tasks) in zip(traces, slots, jobs, strict=True):
+            posted_slots = ahead_us // trace.slot_us
+            rows += _replay(trace.name, series, tasks, names, slacks, posted_slots, most, advance)
+    tell_empty(rows)
     if plot is not None:
         from lowtide.cli.backtest_plot import draw
 
@@ -110,7 +125,7 @@ def backtest(
     if as_json:
         typer.echo(orjson.dumps({"rows": [asdict(row) for row in rows]}))
     else:
-        _show(rows, capacity)
+        show(rows, most)
 
 
 def _from_log(service: Service, asked: Wanted, names: Sequence[str], slack: str, as_json: bool) -> None:
@@ -121,20 +136,14 @@ def _from_log(service: Service, asked: Wanted, names: Sequence[str], slack: str,
     if as_json:
         typer.echo(orjson.dumps({"rows": [{**asdict(row), "slack": text} for text, row in found]}))
     else:
-        _show([row for _, row in found], None, [text for text, _ in found])
+        show([row for _, row in found], None, [text for text, _ in found])
 
 
-def _replay(
-    trace: Trace,
-    names: Sequence[str],
-    slacks: Sequence[int],
-    posted: int,
-    zone: str,
-    capacity: int | None,
-    workload: Path | None,
-    advance: "Advance",
-) -> "list[Row]":
-    from lowtide.market.deferral.backtest import follow, judge, one_a_slot, usable, values_of, warm_up
+def _workload(
+    trace: Trace, names: Sequence[str], zone: str, capacity: "Fraction | None", workload: Path | None
+) -> "tuple[Series, Tasks]":
+    """The trace with its clock and the tasks that come; on stderr what is left out and what multiple a capacity is."""
+    from lowtide.market.deferral.backtest import one_a_slot, usable, warm_up
 
     series = trace.series(zone)
     unfit = [name for name in names if not usable(name, series)]
@@ -150,94 +159,59 @@ def _replay(
             typer.echo(
                 f"{after:,} tasks of {workload} come after the end of {trace.name}: left out.", err=True
             )
-    done = 0
+    if capacity is not None:
+        tell_load(trace.name, tasks.slot[tasks.slot >= warm_up(series)], capacity)
+    return series, tasks
+
+
+def _replay(
+    trace: str,
+    series: "Series",
+    tasks: "Tasks",
+    names: Sequence[str],
+    slacks: Sequence[int],
+    posted: int,
+    capacity: "Fraction | None",
+    advance: "Advance",
+) -> "list[Row]":
+    from lowtide.market.deferral.backtest import PLAN, Case, follow, row_of, values_of
+    from lowtide.market.deferral.price_paths import PricePaths
+
+    done, paths = 0, PricePaths(series)
     for track in follow(series, names, slacks):
+        if PLAN in names:
+            paths.carry_on(track)
         advance(track.slots - done)
         done = track.slots
-    return [
-        judge(trace.name, series, values_of(series, track, name, slack, posted), name, tasks, capacity)
-        for slack in slacks
-        for name in names
-    ]
+    rows = []
+    for slack in slacks:
+        case = Case.of(trace, series, tasks, slack, capacity)
+        for name in names:
+            if name == PLAN:
+                start = case.planned(paths.ahead(posted), advance)
+            else:
+                start = case.starts(values_of(series, track, name, slack, posted))
+            rows.append(row_of(case, name, start))
+    return rows
 
 
-def _show(rows: "Sequence[Row]", capacity: int | None, slacks: Sequence[str] | None = None) -> None:
-    table(
-        ("trace", "slack", "policy", "tasks", "÷ now", "÷ best", "captured", "worst", "mean wait", "missed"),
-        [
-            (
-                row.trace,
-                span(row.slack_s) if slacks is None else slacks[number],
-                row.policy,
-                f"{row.tasks:,}",
-                _ratio(row.vs_now),
-                _ratio(row.vs_clairvoyant),
-                _ratio(row.captured),
-                _ratio(row.worst_vs_now),
-                NOTHING if row.mean_wait_s is None else span(round(row.mean_wait_s)),
-                f"{row.misses:,}",
-            )
-            for number, row in enumerate(rows)
-        ],
-        right=("tasks", "÷ now", "÷ best", "captured", "worst", "mean wait", "missed"),
-        width=140,
-    )
-    _show_means(rows)
-    if capacity is not None:
-        typer.echo(
-            f"\nAt most {capacity:,} starts a slot: earliest deadlines first, forced where what waits could not start in "
-            "time else, by the policy's values otherwise; arrivals to come are not reckoned with. The best is exact "
-            "within the limit where tasks weigh alike and all can start in time; else it is the best without it, a bound."
-        )
+def _work(traces: Sequence[Trace], names: Sequence[str], slacks: int) -> int:
+    """Slots to go through: once to follow the prices, and once more for each slack that is planned."""
+    from lowtide.market.deferral.backtest import PLAN
 
-
-def _show_means(rows: "Sequence[Row]") -> None:
-    if len({row.trace for row in rows}) < 2:
-        return
-    typer.echo("\nCaptured on average, over the traces where the best saves 1 % at least:")
-    slacks, names = (list(dict.fromkeys(getattr(row, key) for row in rows)) for key in ("slack_s", "policy"))
-    lines = []
-    for name in names:
-        shares = [
-            [
-                row.captured or 0.0
-                for row in rows
-                if (row.policy, row.slack_s) == (name, slack) and _worth(row)
-            ]
-            for slack in slacks
-        ]
-        lines.append((name, *(_ratio(sum(each) / len(each) if each else None) for each in shares)))
-    headings = tuple(span(slack) for slack in slacks)
-    table(("policy", *headings), lines, right=headings)
-
-
-def _worth(row: "Row") -> bool:
-    """Whether a share of the saving says anything."""
-    if row.captured is None or row.vs_now is None:
-        return False
-    return row.vs_clairvoyant is None or row.vs_now < 0.99 * row.vs_clairvoyant
-
-
-def _tell_empty(rows: "Sequence[Row]") -> None:
-    for trace, slack_s in dict.fromkeys((row.trace, row.slack_s) for row in rows if not row.tasks):
-        typer.echo(
-            f"{trace}: no task with a slack of {span(slack_s)} has all of its window after the warm-up. "
-            "Give a longer trace or less --slack.",
-            err=True,
-        )
-
-
-def _ratio(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.3f}"
+    return sum(len(trace.prices) for trace in traces) * (1 + slacks * (PLAN in names))
 
 
 def _sorted_out(
-    files: list[Path], policies: list[str], more: list[str], known: Sequence[str], from_log: bool = False
+    files: list[Path], policies: list[str], more: list[str], limited: bool, from_log: bool = False
 ) -> tuple[list[Path], list[str]]:
     """Files and policies of a call: a shell writes `--prices *.csv` as one value and arguments after it."""
+    from lowtide.market.deferral.backtest import MIXTURE, NAMES, PLAN
+
+    known = (PLAN, *NAMES) if limited else NAMES
     named = [part.strip() for text in policies for part in text.split(",") if part.strip()]
     for text in more:
-        if text == "all" or text in known:
+        if text in ("all", PLAN) or text in known:
             named.append(text)
         else:
             files = [*files, Path(text)]
@@ -248,52 +222,15 @@ def _sorted_out(
             "Give --prices FILE, a CSV file with the columns ts and price; or --from-log for a running market's own."
         )
     for name in named:
+        if name == PLAN and not limited:
+            raise typer.BadParameter(
+                f"{PLAN} shares a limit between tasks: give --capacity, or leave it out."
+            )
         if name != "all" and name not in known:
             raise typer.BadParameter(f"{name!r} is no policy. There are: all, {', '.join(known)}.")
-    return files, list(known) if "all" in named else list(dict.fromkeys(named or ["mixture"]))
-
-
-def _slots(trace: Trace, asked: Sequence[tuple[str, float]]) -> list[int]:
-    found = []
-    for text, seconds in asked:
-        slots, rest = divmod(round(seconds * SECOND_US), trace.slot_us)
-        if rest or slots < 1:
-            raise typer.BadParameter(
-                f"--slack {text} is no whole number of slots of {trace.name}, {span(trace.slot_us / SECOND_US)} each."
-            )
-        found.append(slots)
-    if not found:
-        raise typer.BadParameter("--slack names no duration. Write such as 2h,24h.")
-    return found
-
-
-def _whole_slot(text: str) -> int:
-    found = round(duration_s(text) * SECOND_US)
-    if found < SECOND_US or DAY_US % found:
-        raise typer.BadParameter(f"--slot {text} does not divide a day. Write such as 15m or 1h.")
-    return found
-
-
-def _check_zone(zone: str) -> None:
-    from zoneinfo import ZoneInfo
-
-    try:
-        ZoneInfo(zone)
-    except (ValueError, OSError, KeyError):
-        raise typer.BadParameter(f"{zone!r} is no time zone. Write such as Europe/Brussels.") from None
-
-
-def _check_plot(path: Path | None) -> None:
-    from importlib.util import find_spec
-
-    if path is None:
-        return
-    if path.suffix not in (".svg", ".png"):
-        raise typer.BadParameter(f"--plot {path} is neither .svg nor .png.")
-    if path.suffix == ".png" and find_spec("matplotlib") is None:
-        raise CommandFailed(
-            "A .png needs matplotlib: install the extra, `pip install 'lowtide[data]'`, or name an .svg file."
-        )
+    if "all" in named:
+        return files, list(known)
+    return files, list(dict.fromkeys(named or [PLAN if limited else MIXTURE]))
 
 
 @contextmanager

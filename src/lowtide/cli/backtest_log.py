@@ -71,20 +71,25 @@ def rows_of_log(
     found = []
     for text, seconds in slacks:
         slack_us = None if text == AS_POSTED else round(seconds * SECOND_US)
-        pools = [
-            _pool(asked, bars, [one for one in came if one.offer_id == offer], slack_us)
+        found_in = [
+            intake(asked, bars, [one for one in came if one.offer_id == offer], slack_us)
             for offer, bars in prices.items()
-            if bars
         ]
-        left = len(came) - sum(len(pool.arrivals) for pool in pools)
-        if left:
-            typer.echo(
-                f"{left:,} of {len(came):,} tasks are left out at {text}: their window is not over yet, or no price "
-                "held when they came.",
-                err=True,
-            )
+        _tell_left(
+            text, len(came), sum(one.still_open for one in found_in), sum(one.unpriced for one in found_in)
+        )
+        pools = [one.pool for one in found_in if one.pool is not None]
         found += [(text, row) for row in replay_log(pools, names, asked.posted_us)]
     return found
+
+
+def _tell_left(slack: str, tasks: int, still_open: int, unpriced: int) -> None:
+    for left, why in (
+        (still_open, "their window is not over yet"),
+        (unpriced, "their offer had no price when they came"),
+    ):
+        if left:
+            typer.echo(f"{left:,} of {tasks:,} tasks are left out at {slack}: {why}.", err=True)
 
 
 def _came(service: Service, asked: Wanted) -> Iterator[Came]:
@@ -118,15 +123,26 @@ def _prices(service: Service, asked: Wanted, offer_id: str) -> list[dict[str, An
     return bars
 
 
-def _pool(
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """An offer's tasks to replay, and how many were left out: window not over yet, no price when they came."""
+
+    pool: "Pool | None"
+    still_open: int
+    unpriced: int
+
+
+def intake(
     asked: Wanted, bars: Sequence[dict[str, Any]], came: Sequence[Came], slack_us: int | None
-) -> "Pool":
+) -> Intake:
     """The offer's mean price in each slot, for the usual mix of these tasks; a slot without one keeps that before."""
     import numpy as np
 
     from lowtide.market.deferral.log_replay import Arrival, Pool
     from lowtide.market.deferral.series import series_of
 
+    if not bars:
+        return Intake(None, 0, len(came))
     given, taken = sum(one.input_tokens for one in came), sum(one.output_tokens for one in came)
     shares = (("input_per_mtok", given / 1e6), ("output_per_mtok", taken / 1e6), ("per_request", len(came)))
     by_slot = {
@@ -137,12 +153,17 @@ def _pool(
     prices: list[float] = []
     for at in range(start, last + 1, asked.slot_us):
         prices.append(by_slot.get(at, prices[-1] if prices else 0.0))
-    arrivals = []
+    arrivals, still_open, unpriced = [], 0, 0
     for one in sorted(came, key=lambda one: one.at):
         slot = (one.at - start) // asked.slot_us
         slack = (one.slack_us if slack_us is None else slack_us) // asked.slot_us
-        if slot >= 0 and slot + slack < len(prices):
+        if slot < 0:
+            unpriced += 1
+        elif slot + slack >= len(prices):
+            still_open += 1
+        else:
             arrivals.append(
                 Arrival(slot, slack, (one.input_tokens + one.output_tokens) / max(1, given + taken))
             )
-    return Pool(series_of(np.array(prices), start, asked.slot_us, asked.zone), tuple(arrivals))
+    pool = Pool(series_of(np.array(prices), start, asked.slot_us, asked.zone), tuple(arrivals))
+    return Intake(pool, still_open, unpriced)

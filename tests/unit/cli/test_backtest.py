@@ -161,6 +161,39 @@ def test_a_capacity_is_kept_and_what_cannot_start_in_time_is_counted(waves, tmp_
     assert (row["misses"], row["mean_wait_s"]) == (0, 1_800)
 
 
+def test_with_a_capacity_what_is_held_is_planned_together_by_default(waves):
+    words = ("--prices", waves, "--slack", "12h", "--capacity", "1.5", "--posted", "24h", "--json")
+    (row,) = json.loads(run(*words).stdout)["rows"]
+    assert (row["policy"], row["misses"]) == ("plan", 0)
+    assert 1 <= row["vs_clairvoyant"] < 1.01
+    each = json.loads(run(*words, "--policy", "all").stdout)["rows"]
+    assert each[0] == row
+    assert {row["policy"] for row in each} > {"plan", "mixture", "cheapest_known"}
+    assert min(row["vs_clairvoyant"] for row in each[1:]) > 1.05
+
+
+def test_a_capacity_is_told_as_a_multiple_of_the_load(waves, tmp_path):
+    done = run("--prices", waves, "--slack", "2h", "--capacity", "2.5", "--policy", "plan,run_now")
+    assert done.exit_code == 0, done.output
+    assert "the capacity is ×2.50 of the load" in done.stderr
+    assert "At most 2.5 starts a slot" in done.stdout
+    path = write(tmp_path / "w.csv", [str(number * 720) for number in range(500)], "t_s")
+    done = run("--prices", waves, "--workload", path, "--slack", "6h", "--capacity", "8", "--posted", "6h")
+    assert "waves: 5 tasks a slot on average, so the capacity is ×1.60 of the load" in done.stderr
+
+
+def test_a_dash_is_explained_and_null_in_json(tmp_path, waves):
+    free = write(tmp_path / "free.csv", lines([0.0] * 200))
+    low = write(tmp_path / "low.csv", lines([-1.0 - hour % 24 for hour in range(200)]))
+    words = ("--prices", free, low, waves, "--slack", "2h", "--policy", "run_now")
+    shown = " ".join(run(*words).stdout.split())
+    assert "– under ÷ now or ÷ best: on free, low running at once or the best costs zero or less" in shown
+    assert "– under captured: on free waiting cannot save anything" in shown
+    rows = json.loads(run(*words, "--json").stdout)["rows"]
+    assert [(row["vs_now"], row["captured"]) for row in rows] == [(None, None), (None, 0.0), (1.0, 0.0)]
+    assert "–" not in run("--prices", waves, "--slack", "2h", "--policy", "run_now").stdout
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -171,7 +204,11 @@ def test_a_capacity_is_kept_and_what_cannot_start_in_time_is_counted(waves, tmp_
         (("--zone", "Mars/Base"), "no time zone"),
         (("--plot", "x.gif"), "neither .svg nor .png"),
         (("--slot", "7h"), "does not divide a day"),
-        (("--capacity", "0"), "capacity"),
+        (("--capacity", "0"), "no number of starts a slot"),
+        (("--capacity", "-1"), "no number of starts a slot"),
+        (("--capacity", "1.2345"), "up to 3 decimals"),
+        (("--capacity", "many"), "no number of starts a slot"),
+        (("--policy", "plan"), "give --capacity"),
     ],
 )
 def test_a_wrong_call_says_what_would_be_right(waves, words, said):

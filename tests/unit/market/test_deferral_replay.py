@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowtide.market.deferral.capacity import least_cost_within_capacity, starts_within_capacity
+from lowtide.market.deferral.capacity import least_cost_within_capacity, places, starts_within_capacity
 from lowtide.market.deferral.policies.k_search import competitive_ratio, k_min_thresholds
 from lowtide.market.deferral.posted import with_posted
 from lowtide.market.deferral.replay import clairvoyant, costs, waits
@@ -76,7 +76,7 @@ def test_within_a_capacity_no_slot_starts_more_and_none_before_it_came(arrivals,
     arrivals = [*arrivals, *([0] * (sum(arrivals) + slack + 1))]
     slot = np.repeat(np.arange(len(arrivals)), arrivals)
     prices, values = random_market(len(arrivals), slack, seed)
-    start = starts_within_capacity(prices, values, slot, capacity)
+    start = starts_within_capacity(prices, values, slot, places(capacity, len(prices)))
     assert (np.bincount(start, minlength=1) <= capacity).all()
     assert (start >= slot).all()
     assert (np.diff(start) >= 0).all()
@@ -86,7 +86,9 @@ def test_within_a_capacity_no_slot_starts_more_and_none_before_it_came(arrivals,
 def test_within_a_capacity_a_burst_that_fits_is_never_late(capacity, slack, seed, data):
     burst = data.draw(st.integers(0, capacity * (slack + 1)))
     prices, values = random_market(slack + 2, slack, seed)
-    start = starts_within_capacity(prices, values, np.zeros(burst, dtype=np.int64), capacity)
+    start = starts_within_capacity(
+        prices, values, np.zeros(burst, dtype=np.int64), places(capacity, len(prices))
+    )
     assert (start <= slack).all()
 
 
@@ -97,7 +99,7 @@ def test_the_least_cost_within_a_capacity_is_that_of_every_way_tried(prices, sla
     fit = [way for way in ways if max(Counter(way).values(), default=0) <= capacity]
     best = min((sum(prices[at] for at in way) for way in fit), default=None)
     found = least_cost_within_capacity(
-        np.array(prices, float), np.array(slot, dtype=np.int64), slack, capacity
+        np.array(prices, float), np.array(slot, dtype=np.int64), slack, places(capacity, len(prices))
     )
     assert found == best
 
@@ -113,7 +115,7 @@ def random_market(slots, slack, seed):
 def test_with_room_for_all_a_capacity_changes_nothing():
     prices, values = random_market(60, 4, seed=3)
     slot = np.arange(50)
-    start = starts_within_capacity(prices, values, slot, 60)
+    start = starts_within_capacity(prices, values, slot, places(60, 60))
     np.testing.assert_array_equal(start - slot, waits(prices, values)[slot, 4])
 
 

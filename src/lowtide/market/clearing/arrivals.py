@@ -5,6 +5,24 @@ from numpy.typing import NDArray
 
 from lowtide.market.clearing.arrays import Ints
 
+USUAL_DAYS = 14
+
+
+def usual_arrivals(came: Ints, since: int, slot: int, day: int) -> NDArray[np.float64]:
+    """Arrivals expected in each of the `day` slots from `slot` on, by those before it alone.
+
+    `came[slot, …]` are arrivals, seen since the slot `since`; the mean at that time of day over the last 14 days, or as
+    many whole days as there are. Within the first day the mean of what came so far; nothing where nothing was seen.
+    """
+    days = min((slot - since) // day, USUAL_DAYS)
+    kinds = came.shape[1:]
+    if days > 0:
+        found: NDArray[np.float64] = came[slot - days * day : slot].reshape(days, day, *kinds).mean(axis=0)
+        return found
+    if slot <= since:
+        return np.zeros((day, *kinds))
+    return np.broadcast_to(came[since:slot].mean(axis=0), (day, *kinds))
+
 
 def coming_arrivals(rate: NDArray[np.float64], parts: int) -> Ints:
     """Expected arrivals [slot of arrival, last slot] for `plan_slots`, in parts of a task, over the slots of `rate`.

@@ -1,20 +1,25 @@
 """The backtest: tasks that may wait on a trace of prices, run by each policy from what was known at the time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
-from lowtide.market.deferral.capacity import least_cost_within_capacity, starts_within_capacity
+from lowtide.market.deferral.capacity import least_cost_within_capacity, places, starts_within_capacity
+from lowtide.market.deferral.capacity_plan import starts_by_plan
 from lowtide.market.deferral.policies import LEARNED, POLICIES
 from lowtide.market.deferral.portfolio import EXPERTS, mixture
 from lowtide.market.deferral.posted import with_posted
+from lowtide.market.deferral.price_paths import LEARNED_PATHS, Ahead
 from lowtide.market.deferral.replay import clairvoyant, waits
 from lowtide.market.deferral.series import Floats, Ints, Series
 from lowtide.market.deferral.track import Track
 from lowtide.values.instants import SECOND_US
 
 MIXTURE = "mixture"
+PLAN = "plan"
+"""What runs by default within a capacity: the rolling plan, all that is held together. Not there without one."""
 WARM_UP_DAYS = 28
 NAMES = (*(name for name in POLICIES if not name.startswith("markov_chain")), MIXTURE)
 
@@ -25,6 +30,50 @@ class Tasks:
 
     slot: Ints
     weight: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Tasks of one slack (slots) on one trace: those whose windows lie within it and after the warm-up.
+
+    `capacity` is by slot, None without limit. `least` is what the clairvoyant pays: exact; within a capacity where tasks
+    weigh alike and all can start in time, else it is the one without that limit, a bound.
+    """
+
+    trace: str
+    series: Series
+    slack: int
+    slot: Ints
+    weight: Floats
+    came: Ints
+    capacity: Ints | None
+    least: float
+
+    @classmethod
+    def of(
+        cls, trace: str, series: Series, tasks: Tasks, slack: int, capacity: int | Fraction | None = None
+    ) -> "Case":
+        """The case of a workload, at most `capacity` starts a slot (on average where it is a fraction)."""
+        counted = (tasks.slot >= warm_up(series)) & (tasks.slot < len(series) - slack)
+        slot, weight = tasks.slot[counted], tasks.weight[counted]
+        limit = None if capacity is None else places(capacity, len(series))
+        came = np.bincount(tasks.slot, minlength=len(series))
+        least = _least(series.prices, slot, weight, slack, limit)
+        return cls(trace, series, slack, slot, weight, came, limit, least)
+
+    def starts(self, values: Floats) -> Ints:
+        """The slot in which each task starts where each waits by its own values `[slot, r]`, r up to the slack."""
+        if self.capacity is None:
+            waited = waits(self.series.prices, values)[self.slot, self.slack]
+            return np.asarray(self.slot + waited.astype(np.int64))
+        return starts_within_capacity(self.series.prices, values, self.slot, self.capacity)
+
+    def planned(self, ahead: Ahead, advance: Callable[[int], None] = lambda slots: None) -> Ints:
+        """The same where all that is held is planned together; needs a capacity. `advance` hears of each slot done."""
+        if self.capacity is None:
+            raise ValueError("a plan needs a capacity")
+        day = self.series.slots_a_day
+        return starts_by_plan(ahead, self.slot, self.came, self.slack, self.capacity, day, advance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +108,7 @@ def warm_up(series: Series) -> int:
 
 def usable(name: str, series: Series) -> bool:
     """Whether a policy can follow the series: learned ones look back by the hour, so a slot must divide one."""
-    if series.slots_an_hour or name == MIXTURE:
+    if series.slots_an_hour or name in (MIXTURE, PLAN):
         return True
     return name not in LEARNED and all(usable(heard, series) for heard in POLICIES[name].hears)
 
@@ -69,12 +118,21 @@ def experts_for(series: Series) -> tuple[str, ...]:
     return tuple(name for name in EXPERTS if usable(name, series))
 
 
+def plan_reads(series: Series) -> tuple[str, ...]:
+    """The policies whose forecasts feed the plan, where they can follow the series."""
+    return tuple(name for name in LEARNED_PATHS if usable(name, series))
+
+
 def follow(series: Series, names: Sequence[str], slacks: Sequence[int]) -> Iterator[Track]:
     """The track of what the named policies need for these slacks (slots), carried on fit by fit to the end."""
-    needed = [name for name in names if name != MIXTURE]
+    needed = [name for name in names if name not in (MIXTURE, PLAN)]
     if MIXTURE in names:
         needed += experts_for(series)
-    track = Track(needed, max(1, min(max(slacks, default=1), series.slots_a_day)))
+    horizon = max(1, min(max(slacks, default=1), series.slots_a_day))
+    if PLAN in names:
+        # It looks a day ahead whatever the slack: it weighs arrivals to come.
+        needed, horizon = [*needed, *plan_reads(series)], series.slots_a_day
+    track = Track(needed, horizon)
     yield track
     while track.slots < len(series):
         track.step(series)
@@ -101,39 +159,34 @@ def judge(
     values: Floats,
     name: str,
     tasks: Tasks,
-    capacity: int | None = None,
+    capacity: int | Fraction | None = None,
 ) -> Row:
-    """What the tasks whose windows lie within the trace cost under these values, at most `capacity` starts a slot.
+    """What the tasks whose windows lie within the trace cost under these values, at most `capacity` starts a slot."""
+    case = Case.of(trace, series, tasks, values.shape[1] - 1, capacity)
+    return row_of(case, name, case.starts(values))
 
-    The clairvoyant is exact; within a capacity where tasks weigh alike and all can start in time, else it is the one
-    without that limit, a bound.
-    """
-    slack = values.shape[1] - 1
-    counted = (tasks.slot >= warm_up(series)) & (tasks.slot < len(series) - slack)
-    slot, weight = tasks.slot[counted], tasks.weight[counted]
-    if capacity is None:
-        start = slot + waits(series.prices, values)[slot, slack].astype(np.int64)
-    else:
-        start = starts_within_capacity(series.prices, values, slot, capacity)
-    now, paid = series.prices[slot], series.prices[start]
-    at_once, cost = float(now @ weight), float(paid @ weight)
-    least = _least(series.prices, slot, weight, slack, capacity)
+
+def row_of(case: Case, name: str, start: Ints) -> Row:
+    """What the tasks of a case cost when they start in these slots."""
+    prices, slot_s = case.series.prices, case.series.slot_us / SECOND_US
+    now, paid = prices[case.slot], prices[start]
+    at_once, cost, least = float(now @ case.weight), float(paid @ case.weight), case.least
     dear = now > 0
     return Row(
-        trace=trace,
-        slack_s=slack * series.slot_us // SECOND_US,
+        trace=case.trace,
+        slack_s=case.slack * case.series.slot_us // SECOND_US,
         policy=name,
-        tasks=len(slot),
+        tasks=len(case.slot),
         vs_now=cost / at_once if at_once > 0 else None,
         vs_clairvoyant=cost / least if least > 0 else None,
         captured=(at_once - cost) / (at_once - least) if at_once - least > 1e-9 * abs(at_once) else None,
         worst_vs_now=float((paid[dear] / now[dear]).max()) if dear.any() else None,
-        mean_wait_s=float((start - slot).mean()) * series.slot_us / SECOND_US if len(slot) else None,
-        misses=int((start > slot + slack).sum()),
+        mean_wait_s=float((start - case.slot).mean()) * slot_s if len(case.slot) else None,
+        misses=int((start > case.slot + case.slack).sum()),
     )
 
 
-def _least(prices: Floats, slot: Ints, weight: Floats, slack: int, capacity: int | None) -> float:
+def _least(prices: Floats, slot: Ints, weight: Floats, slack: int, capacity: Ints | None) -> float:
     if capacity is not None and len(slot) and (weight == weight[0]).all():
         within = least_cost_within_capacity(prices, slot, slack, capacity)
         if within is not None:

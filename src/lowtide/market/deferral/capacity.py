@@ -1,14 +1,23 @@
 """Waiting when only so many tasks may start in a slot: earliest deadlines first, forced in time, thresholds else."""
 
+from fractions import Fraction
+
 import numpy as np
 
 from lowtide.market.deferral.series import Floats, Ints
 
 
-def starts_within_capacity(prices: Floats, values: Floats, slot: Ints, capacity: int) -> Ints:
+def places(capacity: int | Fraction, slots: int) -> Ints:
+    """How many may start in each slot when `capacity` do on average: with 3/2 one and two in turn."""
+    most = Fraction(capacity)
+    reached = np.arange(slots + 1, dtype=np.int64) * most.numerator // most.denominator
+    return np.diff(reached)
+
+
+def starts_within_capacity(prices: Floats, values: Floats, slot: Ints, capacity: Ints) -> Ints:
     """The slot in which each task starts; `slot` are their arrivals, rising, all with the slack of `values`.
 
-    In a slot start, earliest deadlines first and at most `capacity`: those whose price is at or under their
+    In slot t start, earliest deadlines first and at most `capacity[t]`: those whose price is at or under their
     continuation value, and at least as many as must so that what is waiting can still start in time. Arrivals to come
     are not reckoned with, so an overload makes tasks late (`start > slot + slack`); what is left at the trace's end
     starts in its last slot.
@@ -17,6 +26,7 @@ def starts_within_capacity(prices: Floats, values: Floats, slot: Ints, capacity:
     came = np.bincount(slot, minlength=slots)
     waiting = np.zeros(slots, dtype=np.int64)
     start = np.full(len(slot), slots - 1)
+    reached = np.concatenate(([0], np.cumsum(capacity)))
     first, oldest = 0, 0
     for now in range(slots):
         waiting[now] = came[now]
@@ -27,8 +37,9 @@ def starts_within_capacity(prices: Floats, values: Floats, slot: Ints, capacity:
             continue
         left = np.maximum(slack - now + np.arange(oldest, now + 1), 0)
         willing = int(line[prices[now] <= values[now, left]].sum())
-        due = int((np.cumsum(line) - capacity * left).max())
-        go = min(capacity, max(willing, due))
+        later = reached[np.minimum(now + 1 + left, slots)] - reached[now + 1]
+        due = int((np.cumsum(line) - later).max())
+        go = min(int(capacity[now]), max(willing, due))
         start[first : first + go] = now
         first += go
         while go:
@@ -39,8 +50,8 @@ def starts_within_capacity(prices: Floats, values: Floats, slot: Ints, capacity:
     return start
 
 
-def least_cost_within_capacity(prices: Floats, slot: Ints, slack: int, capacity: int) -> float | None:
-    """The clairvoyant's cost of tasks that weigh alike, at most `capacity` starts a slot; None if not all can start.
+def least_cost_within_capacity(prices: Floats, slot: Ints, slack: int, capacity: Ints) -> float | None:
+    """The clairvoyant's cost of tasks that weigh alike, at most `capacity[t]` starts in slot t; None if not all can start.
 
     Exact without a solver: tasks and places in slots form a transversal matroid, so places are taken cheapest first,
     each kept if all that are kept can still be matched to tasks. A place that fails closes off all that its search
@@ -49,7 +60,7 @@ def least_cost_within_capacity(prices: Floats, slot: Ints, slack: int, capacity:
     plan = _Plan(np.bincount(slot, minlength=len(prices)).tolist(), slack)
     cost, matched = 0.0, 0
     for place in np.argsort(prices, kind="stable").tolist():
-        for _ in range(capacity):
+        for _ in range(int(capacity[place])):
             if matched == len(slot) or not plan.take(place):
                 break
             cost += float(prices[place])

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lowtide.market.clearing.arrivals import coming_arrivals, taken_off
+from lowtide.market.clearing.arrivals import coming_arrivals, taken_off, usual_arrivals
 from lowtide.market.clearing.plan import plan_slots
 
 
@@ -54,3 +54,21 @@ def test_a_plan_tells_a_call_auction_what_to_take_off():
         np.array([2, 1, 9]), capacity.sum(axis=0), np.array([0, 4, 0]), coming_arrivals(rate, 10), parts=10
     )
     assert taken_off(plan.coming, 10, capacity).tolist() == [[0, 2, 0], [0, 2, 0]]
+
+
+def test_arrivals_to_come_are_expected_as_they_came_at_that_time_of_day():
+    came = np.array([1, 0, 5, 3, 0, 7, 9, 9, 9])
+    assert usual_arrivals(came, since=0, slot=6, day=3).tolist() == [2, 0, 6]
+    assert usual_arrivals(came, since=0, slot=7, day=3).tolist() == [0, 6, 6]
+    assert usual_arrivals(came, since=3, slot=7, day=3).tolist() == [0, 7, 9]
+
+
+def test_within_the_first_day_arrivals_are_expected_as_on_average_so_far():
+    came = np.array([8, 2, 4, 99])
+    assert usual_arrivals(came, since=1, slot=3, day=24).tolist() == [3.0] * 24
+    assert usual_arrivals(came, since=1, slot=1, day=24).tolist() == [0.0] * 24
+
+
+def test_no_more_than_a_fortnight_of_arrivals_is_remembered():
+    came = np.array([100, *[1] * 14, 7])
+    assert usual_arrivals(came, since=0, slot=15, day=1).tolist() == [1.0]

@@ -62,9 +62,7 @@ class PathModel:
 
     def values(self, seen: Series, trails: Trails, first: int) -> Floats:
         """See `Model`."""
-        now = see(seen, self.ridge.scale, first, len(seen))
-        ahead = self.ridge.predict(now, self.coefficients)[:, :, None] + self.errors
-        price = self.ridge.scale.back(now.level[:, None, None] + now.spread[:, None, None] * ahead)
+        price = self._prices(seen, first)
         horizon = len(self.errors)
         found = np.full((len(price), horizon + 1), RUN_NOW)
         value = np.empty((len(price), horizon, _BINS))
@@ -75,6 +73,16 @@ class PathModel:
             value[:, lead] = price[:, lead]
         found[:, 1:] = value.mean(axis=2)
         return found
+
+    def expected(self, seen: Series, first: int) -> Floats:
+        """`[slot − first, lead]`: the mean price of the slots after each; row t reads prices up to slot t."""
+        return np.asarray(self._prices(seen, first).mean(axis=2))
+
+    def _prices(self, seen: Series, first: int) -> Floats:
+        """`[slot − first, lead, bin]`: prices ahead by the bins of the errors of the past."""
+        now = see(seen, self.ridge.scale, first, len(seen))
+        ahead = self.ridge.predict(now, self.coefficients)[:, :, None] + self.errors
+        return self.ridge.scale.back(now.level[:, None, None] + now.spread[:, None, None] * ahead)
 
     def quantiles(self, seen: Series, shares: tuple[float, ...]) -> Floats:
         """`[lead, share]`: quantiles of the price of the slots after the newest, by the errors of the past."""
