@@ -9,11 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.deciding import inputs_for, with_usual_output
 from lowtide.exchange.dispatch import Dispatcher
-from lowtide.exchange.held import changed_rows, class_of
+from lowtide.exchange.held import changed_rows
 from lowtide.exchange.job import Job
 from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
 from lowtide.exchange.redecide import decide_again, task_of
+from lowtide.exchange.task_class import class_of
 from lowtide.market.book import Book
 from lowtide.market.deferral.screening import concerned
 from lowtide.market.spot import Inputs, Spot, clear
