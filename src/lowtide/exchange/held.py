@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lowtide.exchange.nets import Nets
 from lowtide.exchange.task_class import class_of
-from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision, decide
+from lowtide.market.auction import AWARDED, HELD, Decision, decide
 from lowtide.market.book import Book
 from lowtide.market.columns import Ints
 from lowtide.market.deferral.crowding import Room, Slot
@@ -191,13 +191,13 @@ class HeldTasks:
         """Decide on a task; without leave to wait where it would be one hold too many, or was named by `press`.
 
         A spot bid wins only where it leaves time for a slot that is free at the safe offers; that is kept for the task from
-        now on. What can neither run nor queue for a place now waits all the same. Also gives the inputs that the
+        now on (`nets`). What can neither run nor queue for a place now waits all the same. Also gives the inputs that the
         decision rests on.
         """
         before = self.nets.let_go(task.id)
         decision, slot = decide(task, book, inputs, as_of, auction_key), None
         if _over_net(decision):
-            slot, back_by = self._slot(task, decision.spot, as_of)
+            slot, back_by = self._slot(task, decision.spot, as_of, before)
             if back_by is not None:
                 inputs = replace(inputs, back_by=back_by)
                 decision = decide(task, book, inputs, as_of, auction_key)
@@ -210,11 +210,13 @@ class HeldTasks:
                 inputs, decision = at_once, found
         if slot is not None and _over_net(decision):
             self.nets.keep(task, slot)
-        elif before is not None and decision.outcome == QUEUED:
-            self.nets.keep(task, before, waiting=True)
+        elif inputs.preemptible and decision.code == LossReason.NO_CAPACITY.code:
+            self.nets.wait(task, before)
         return inputs, decision
 
-    def _slot(self, task: Task, spot: Spot, as_of: int) -> tuple[Slot | None, int | None]:
+    def _slot(
+        self, task: Task, spot: Spot, as_of: int, before: Slot | None
+    ) -> tuple[Slot | None, int | None]:
         """A slot for the safe run of a task over a net, and where that begins sooner than the net: by when to be back."""
         net, complete_by, room = spot.net, task.constraints.complete_by, Room(spot, as_of)
         if net is None or complete_by is None:
@@ -224,7 +226,8 @@ class HeldTasks:
         begins, untils, ends = self.nets.columns(_served_by(room.rows, spot.book))
         slot = room.slot_before(min(net.latest, room.last_begin(complete_by)), begins, untils)
         others = np.append(self._deadlines(room.rows, spot.book, as_of), ends)
-        if slot is None or not room.fits(slot.end, others, as_of):
+        counted_by = None if before is None else before.end
+        if slot is None or not room.fits(slot.end, others, as_of, counted_by):
             return None, as_of - 1
         return slot, slot.begin if slot.begin < net.return_by else None
 

@@ -1,6 +1,7 @@
 """What safe offers keep for calls on spot lanes: for each a slot in which its task still runs, should it be taken back.
 
-A node knows the slots of the calls that it carries itself, and as of its last look those of other nodes.
+A node knows the slots of the calls that it carries itself, and as of its last look those of other nodes. Beside them
+stand the tasks that wait for a place: those keep no slot unless they were taken back, but need the room all the same.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -47,7 +48,7 @@ class _Slots:
 
 
 class Nets:
-    """The slots that are kept, by class of task. A task that was taken back keeps its own while it waits for a place."""
+    """The slots that are kept, and what waits for a place, by class of task."""
 
     def __init__(self) -> None:
         self._classes: dict[Task, _Slots] = {}
@@ -57,14 +58,17 @@ class Nets:
     def __len__(self) -> int:
         return len(self._class_of)
 
-    def keep(self, task: Task, slot: Slot, *, waiting: bool = False) -> None:
+    def keep(self, task: Task, slot: Slot) -> None:
         """Keep this slot for a task, and no other."""
         self.let_go(task.id)
         like = class_of(task)
         self._class_of[task.id] = like
         self._classes.setdefault(like, _Slots()).add(task.id, slot)
-        if waiting:
-            self._waiting.add(task.id)
+
+    def wait(self, task: Task, kept: Slot | None) -> None:
+        """A task waits for a place: it keeps the slot that it had, if any, and counts until its deadline."""
+        self.keep(task, kept or Slot(0, 0, task.constraints.complete_by or 0))
+        self._waiting.add(task.id)
 
     def let_go(self, task_id: str) -> Slot | None:
         """Keep nothing for a task any more; what was kept."""
@@ -88,10 +92,10 @@ class Nets:
     def starts_by(self, task_id: str, otherwise: int) -> int:
         """When the slot of a task begins, µs; `otherwise` where it has none."""
         like = self._class_of.get(task_id)
-        return otherwise if like is None else self._classes[like][task_id].begin
+        return (like and self._classes[like][task_id].begin) or otherwise
 
     def columns(self, of_class: Callable[[Task], bool]) -> tuple[Ints, Ints, Ints]:
-        """Begin, until and end of what is kept for tasks of these classes."""
+        """Begin, until and end of the slots of tasks of these classes; without a slot the first two are 0."""
         parts = [slots.columns() for like, slots in self._classes.items() if of_class(like)]
         begin, until, end = np.concatenate(parts, axis=1) if parts else np.zeros((3, 0), dtype=np.int64)
         return begin, until, end

@@ -51,29 +51,33 @@ class Room:
             found += np.minimum.reduce(bounds)
         return found
 
-    def must_start(self, deadlines: Ints, as_of: int, kept: Ints = _NOTHING) -> int:
+    def must_start(self, deadlines: Ints, as_of: int, others: Ints = _NOTHING) -> int:
         """How many of the tasks with these deadlines (µs) have to start as of now, the earliest deadline first.
 
         All of the k earliest deadlines can still be met by runs that begin later where k calls fit before the last of
-        them, with one run's time kept for a second try. `kept` are the ends of what runs elsewhere and keeps a slot:
-        that takes room, but cannot be started.
+        them, with one run's time kept for a second try. `others` are the deadlines of what
+        takes room too, but cannot be started: it runs elsewhere, or waits for a place already.
         """
         if not self.limited or not len(deadlines):
             return 0
-        every = np.concatenate([deadlines, kept])
+        every = np.concatenate([deadlines, others])
         order = np.argsort(every, kind="stable")
         too_many = np.arange(1, len(every) + 1) - self.calls(self._windows(every[order], as_of))
         able = np.cumsum(order < len(deadlines))
         return max(0, int(np.minimum(too_many, able).max()))
 
-    def fits(self, deadline: int, others: Ints, as_of: int) -> bool:
-        """Whether one more run with this deadline (µs) leaves room for all of the others that end no sooner."""
+    def fits(self, deadline: int, others: Ints, as_of: int, counted_by: int | None = None) -> bool:
+        """Whether one more run with this deadline (µs) leaves room for all of the others that end no sooner.
+
+        One that counts already, with a later deadline `counted_by`, takes more room only from those that end before that.
+        """
         if not self.limited:
             return True
         every = np.sort(np.append(others, deadline))
         first = int(np.searchsorted(every, deadline))
-        room = self.calls(self._windows(every[first:], as_of))
-        return bool((np.arange(first + 1, len(every) + 1) <= room).all())
+        end = len(every) if counted_by is None else int(np.searchsorted(every, counted_by))
+        room = self.calls(self._windows(every[first:end], as_of))
+        return bool((np.arange(first + 1, max(first, end) + 1) <= room).all())
 
     def slot_before(self, latest: int, begins: Ints, untils: Ints) -> Slot | None:
         """The last free slot for a run that begins by `latest`, beside those kept from `begins` to `untils` (µs).
