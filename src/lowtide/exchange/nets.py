@@ -4,7 +4,7 @@ A node knows the slots of the calls that it carries itself, and as of its last l
 stand the tasks that wait for a place: those keep no slot unless they were taken back, but need the room all the same.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -89,10 +89,15 @@ class Nets:
         if task_id not in self._waiting:
             self.let_go(task_id)
 
+    def slot_of(self, task_id: str) -> Slot | None:
+        """What is kept for a task."""
+        like = self._class_of.get(task_id)
+        return None if like is None else self._classes[like][task_id]
+
     def starts_by(self, task_id: str, otherwise: int) -> int:
         """When the slot of a task begins, µs; `otherwise` where it has none."""
-        like = self._class_of.get(task_id)
-        return (like and self._classes[like][task_id].begin) or otherwise
+        slot = self.slot_of(task_id)
+        return (slot and slot.begin) or otherwise
 
     def columns(self, of_class: Callable[[Task], bool]) -> tuple[Ints, Ints, Ints]:
         """Begin, until and end of the slots of tasks of these classes; without a slot the first two are 0."""
@@ -100,10 +105,10 @@ class Nets:
         begin, until, end = np.concatenate(parts, axis=1) if parts else np.zeros((3, 0), dtype=np.int64)
         return begin, until, end
 
-    def unsure(self, carried: Collection[str]) -> list[str]:
-        """Tasks of this node that were kept a slot at the last look too, and are not `carried`: they may have ended."""
+    def unsure(self, carries: Callable[[str], bool]) -> list[str]:
+        """Tasks of this node that counted at the last look too, and that it carries no more: they may have ended."""
         own = self._class_of.keys() - self._others
-        unsure = [task_id for task_id in own if task_id in self._seen and task_id not in carried]
+        unsure = [task_id for task_id in own if task_id in self._seen and not carries(task_id)]
         self._seen = set(own)
         return unsure
 
