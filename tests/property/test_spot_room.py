@@ -188,3 +188,59 @@ def test_the_tasks_drawn_share_the_room_on_spot():
     storm = carried(Storm(places=2, safe_s=10, spot_s=2, kept=50, storms=[20], seed=3), [200] * 20)
     assert 8 <= storm.most_on_spot <= 20
     assert storm.late() == []
+
+
+def test_what_waits_for_a_place_starts_in_the_order_in_which_it_must_not_as_it_was_posted():
+    seconds = [
+        205,
+        205,
+        152,
+        205,
+        205,
+        225,
+        225,
+        152,
+        205,
+        205,
+        225,
+        205,
+        152,
+        205,
+        225,
+        225,
+        225,
+        225,
+        205,
+        152,
+    ]
+    seconds += [
+        205,
+        152,
+        152,
+        205,
+        225,
+        205,
+        205,
+        152,
+        205,
+        152,
+        225,
+        152,
+        152,
+        205,
+        225,
+        152,
+        225,
+        205,
+        225,
+        205,
+    ]
+    storm = Storm(3, 13, 5, 60, [245, 114, 88, 247], 321, 75)
+    assert carried(storm, seconds, 0b11100010010000010010111101111000010110).late() == []
+
+
+def test_what_is_held_starts_early_enough_beside_what_may_be_taken_back():
+    seconds = [303, 303, 323, 201, 303, 201, 323, 303, 201, 323, 323, 201, 323, 323, 201, 323]
+    seconds += [323, 303, 303, 201, 323, 303, 323, 303, 323, 303, 201, 303, 303, 303, 201]
+    storm = Storm(1, 4, 22, 0, [50, 63, 157, 155, 84], 373, 264)
+    assert carried(storm, seconds, 0b1100011000101111100011100010100110110101).late() == []
