@@ -226,3 +226,30 @@ async def test_of_two_nodes_one_holds_the_round_of_a_slot(fleet) -> None:
     assert shown["cleared"]["tasks"] > 3
     assert shown["cleared"]["placed"] > 0
     assert shown["replay"] == {"identical": True}
+
+
+async def test_what_one_node_runs_on_a_spot_lane_counts_at_the_other(
+    fleet: tuple[list[Running], list[httpx.AsyncClient]], upstreams: Upstreams, upstream_url: str
+) -> None:
+    nodes, clients = fleet
+    made = await clients[0].post(
+        "/v1/providers", json={"name": "idle", "base_url": f"{upstream_url}/idle/v1"}
+    )
+    listed = {"provider_id": made.json()["id"], "model": "m", "lane": "spot"}
+    spot = (await clients[0].post("/v1/offers", json=listed)).json()["id"]
+    await push_steps(clients[0], 3_600)
+    cheap = {"prices": {"input_per_mtok": "0.1", "output_per_mtok": "0.1"}}
+    await clients[0].post(f"/v1/offers/{spot}/quotes", json=cheap)
+    upstreams.fail("idle", Fault("hang"))
+    body = {"input": HELLO, "constraints": {"complete_within_s": 600}, "wait_s": 0}
+    posted = [(await clients[0].post("/v1/tasks", json=body)).json() for _ in range(3)]
+    assert {task["award"]["offer_id"] for task in posted} == {spot}
+    here, there = (node.market.held.nets for node in nodes)
+    await caught_up(nodes[1], nodes[0].market.keeper.book.version)
+    await nodes[1].sweeps.press()
+    assert (len(here), len(there)) == (3, 3)
+    assert all(there.slot_of(task["id"]) == here.slot_of(task["id"]) for task in posted)
+    for task in posted:
+        await clients[0].delete(f"/v1/tasks/{task['id']}")
+    await nodes[1].sweeps.press()
+    assert (len(here), len(there)) == (0, 0)

@@ -238,3 +238,19 @@ async def test_a_job_began_with_its_first_call(database: Database):
     await database.writer.write(begin)
     async with database.read() as conn:
         assert await tasks.job_began(conn, "acct_a", "nightly") == 20
+
+
+async def test_slots_of_other_nodes_are_read_and_who_waits_or_runs_here_is_known(database: Database):
+    spot, safe = '{"lane":"spot","slot":[1,2,3]}', '{"lane":"standard"}'
+    await place(
+        database,
+        task("task_1", state="running", lease_owner="me", award=spot),
+        task("task_2", state="running", lease_owner="other", award=spot),
+        task("task_3", state="running", lease_owner="other", award=safe),
+        task("task_4", state="queued"),
+        task("task_5", state="held", award=spot),
+    )
+    async with database.read() as conn:
+        assert [found.id for found in await tasks.with_slots(conn, "me")] == ["task_2"]
+        every = [f"task_{number}" for number in range(1, 7)]
+        assert await tasks.waiting_or_of(conn, every, "me") == {"task_1", "task_4"}

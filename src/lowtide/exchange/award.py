@@ -13,6 +13,7 @@ from lowtide.market.auction import Decision
 from lowtide.market.book import Book
 from lowtide.market.book_lines import prices_values
 from lowtide.market.deferral.batch_lane import BATCH
+from lowtide.market.deferral.crowding import Slot
 from lowtide.market.deferral.net import PREEMPTIBLE
 from lowtide.market.eligibility import completion_p99_ms
 from lowtide.market.offer import Capacity, Offer
@@ -219,9 +220,13 @@ async def start_attempt(
 
 
 def award_values(
-    candidate: Candidate, rule: str, thin: bool = False, rescue_at: int | None = None
+    candidate: Candidate,
+    rule: str,
+    thin: bool = False,
+    rescue_at: int | None = None,
+    slot: Slot | None = None,
 ) -> dict[str, Any]:
-    """The award as the task keeps it; money in nano-USD, when a batch is rescued in µs."""
+    """The award as the task keeps it; money in nano-USD, when a batch is rescued and what a spot call's slot is in µs."""
     offer = candidate.offer
     values = {
         "offer_id": offer.id,
@@ -235,6 +240,8 @@ def award_values(
     }
     if rescue_at is not None:
         values["rescue_at"] = rescue_at
+    if slot is not None:
+        values["slot"] = list(slot)
     return values if candidate.feed_id is None else values | {"feed": candidate.feed_id}
 
 

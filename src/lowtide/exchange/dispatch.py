@@ -12,6 +12,7 @@ from lowtide.exchange.calls import call_of
 from lowtide.exchange.job import Job
 from lowtide.exchange.ladder import call_limit, next_step
 from lowtide.exchange.market import Market
+from lowtide.exchange.nets import Nets
 from lowtide.exchange.settle import Settlement, settle_answer, settle_exhausted, settle_failure
 from lowtide.exchange.taken_back import take_back
 from lowtide.market.deferral.net import PREEMPTIBLE
@@ -58,23 +59,28 @@ class Dispatcher:
         """How many tasks run here."""
         return len(self._running)
 
+    def carries(self, task_id: str) -> bool:
+        """Whether a task runs here."""
+        return task_id in self._running
+
     async def idle(self) -> None:
         """Wait until nothing is in flight."""
         await self._idle.wait()
 
     def start(self, market: Market, job: Job) -> None:
         """Carry a task to its end in the background."""
-        self._spawn(job.row.id, carry(market, job))
+        self._spawn(job.row.id, carry(market, job), market.held.nets)
 
-    def _spawn(self, task_id: str, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, task_id: str, work: Coroutine[Any, Any, None], nets: Nets) -> None:
         self._idle.clear()
         running = asyncio.create_task(work, name=task_id)
         self._running[task_id] = running
-        running.add_done_callback(lambda done: self._ended(task_id, done))
+        running.add_done_callback(lambda done: self._ended(task_id, done, nets))
 
-    def _ended(self, task_id: str, done: asyncio.Task[None]) -> None:
+    def _ended(self, task_id: str, done: asyncio.Task[None], nets: Nets) -> None:
         if self._running.get(task_id) is done:
             del self._running[task_id]
+            nets.ended(task_id)
         if not self._running:
             self._idle.set()
         self._freed.set()

@@ -13,11 +13,14 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from lowtide.exchange.nets import Nets
+from lowtide.exchange.task_class import class_of
 from lowtide.market.auction import AWARDED, HELD, Decision, decide
 from lowtide.market.book import Book
 from lowtide.market.columns import Ints
-from lowtide.market.deferral.crowding import Room
+from lowtide.market.deferral.crowding import Room, Slot
 from lowtide.market.deferral.known import POLICY, Deferral
+from lowtide.market.deferral.net import PREEMPTIBLE
 from lowtide.market.deferral.screening import NONE, Holds, concerned, to_decide_again
 from lowtide.market.eligibility import LossReason, for_good
 from lowtide.market.spot import Inputs, Spot
@@ -80,6 +83,7 @@ class HeldTasks:
         self._loaded_to: tuple[int, str] | None = _THE_FIRST
         self.pressed: frozenset[str] = frozenset()
         """What may wait no longer, lest too much is left to be started at once."""
+        self.nets = Nets()
 
     def __len__(self) -> int:
         return sum(rows.count for rows in self._classes.values())
@@ -186,24 +190,54 @@ class HeldTasks:
     ) -> tuple[Inputs, Decision]:
         """Decide on a task; without leave to wait where it would be one hold too many, or was named by `press`.
 
-        What can neither run nor queue for a place now waits all the same. Also gives the inputs that the decision rests on.
+        A spot bid wins only where it leaves time for a slot that is free at the safe offers; that is kept for the task from
+        now on (`nets`). What can neither run nor queue for a place now waits all the same. Also gives the inputs that the
+        decision rests on.
         """
-        decision = decide(task, book, inputs, as_of, auction_key)
+        before = self.nets.let_go(task.id)
+        decision, slot = decide(task, book, inputs, as_of, auction_key), None
+        if _over_net(decision):
+            slot, back_by = self._slot(task, decision.spot, as_of, before)
+            if back_by is not None:
+                inputs = replace(inputs, back_by=back_by)
+                decision = decide(task, book, inputs, as_of, auction_key)
         if decision.outcome == HELD and (
             task.id in self.pressed if held else self._crowds(task, decision.spot, as_of)
         ):
             at_once = replace(inputs, may_wait=False)
             found = decide(task, book, at_once, as_of, auction_key)
             if found.outcome == AWARDED or found.code == LossReason.NO_CAPACITY.code:
-                return at_once, found
+                inputs, decision = at_once, found
+        if slot is not None and _over_net(decision):
+            self.nets.keep(task, slot)
+        elif inputs.preemptible and decision.code == LossReason.NO_CAPACITY.code:
+            self.nets.wait(task, before)
         return inputs, decision
 
+    def _slot(
+        self, task: Task, spot: Spot, as_of: int, before: Slot | None
+    ) -> tuple[Slot | None, int | None]:
+        """A slot for the safe run of a task over a net, and where that begins sooner than the net: by when to be back."""
+        net, complete_by, room = spot.net, task.constraints.complete_by, Room(spot, as_of)
+        if net is None or complete_by is None:
+            return None, None
+        if not room.limited:
+            return Slot(net.latest, net.latest + room.service_us, complete_by), None
+        begins, untils, ends = self.nets.columns(_served_by(room.rows, spot.book))
+        slot = room.slot_before(min(net.latest, room.last_begin(complete_by)), begins, untils)
+        others = np.append(self._deadlines(room.rows, spot.book, as_of), ends)
+        counted_by = None if before is None else before.end
+        if slot is None or not room.fits(slot.end, others, as_of, counted_by):
+            return None, as_of - 1
+        return slot, slot.begin if slot.begin < net.return_by else None
+
     def _crowds(self, task: Task, spot: Spot, as_of: int) -> bool:
-        room = Room(spot, as_of)
-        if not room.limited or task.constraints.complete_by is None:
+        room, complete_by = Room(spot, as_of), task.constraints.complete_by
+        if not room.limited or complete_by is None:
             return False
-        deadlines = np.append(self._deadlines(room.rows, spot.book, as_of), task.constraints.complete_by)
-        return room.must_start(deadlines, as_of) > 0
+        *_, ends = self.nets.columns(_served_by(room.rows, spot.book))
+        others = np.append(self._deadlines(room.rows, spot.book, as_of), ends)
+        return not room.fits(complete_by, others, as_of)
 
     async def press(self, spot_of: Callable[[Task], Spot], as_of: int, ahead_us: int) -> int:
         """Have those decided again, without leave to wait, that must start within so long; how many these are.
@@ -218,7 +252,9 @@ class HeldTasks:
                 continue
             spot = spot_of(_middling(like, part))
             room = Room(spot, as_of)
-            count = room.must_start(self._deadlines(room.rows, spot.book, as_of), as_of + ahead_us)
+            *_, ends = self.nets.columns(_served_by(room.rows, spot.book))
+            deadlines = self._deadlines(room.rows, spot.book, as_of)
+            count = room.must_start(deadlines, as_of + ahead_us, ends)
             if count:
                 first = np.argsort(part["complete_by"], kind="stable")[:count]
                 found += [name.decode() for name in part["id"][first].tolist()]
@@ -232,11 +268,11 @@ class HeldTasks:
 
     def _deadlines(self, rows: frozenset[int], book: Book, as_of: int) -> Ints:
         """Of all that is held and could be served by one of these rows."""
-        among = sorted(rows)
+        served = _served_by(rows, book)
         parts = [
             part["complete_by"][part["release_at"] > as_of]
             for like, held in self._classes.items()
-            if held.count and (for_good(like, book, ())[among] == 0).any()
+            if held.count and served(like)
             for part in [held.part(0, held.count)]
         ]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
@@ -258,6 +294,20 @@ class HeldTasks:
         )
 
 
+def _over_net(decision: Decision) -> bool:
+    """Whether the task goes to a lane that may take it back, over a net."""
+    winner, spot = decision.winner, decision.spot
+    return (
+        winner is not None and spot.net is not None and spot.book.rows[winner.row].offer.lane in PREEMPTIBLE
+    )
+
+
+def _served_by(rows: frozenset[int], book: Book) -> Callable[[Task], bool]:
+    """Whether one of these rows could serve tasks of a class."""
+    among = sorted(rows)
+    return lambda like: bool((for_good(like, book, ())[among] == 0).any())
+
+
 def _middling(like: Task, part: NDArray[Any]) -> Task:
     limited = np.sort(part["max_cost"][part["max_cost"] != NONE])
     objective, value = like.objective, int(np.median(part["value"]))
@@ -273,21 +323,6 @@ def _middling(like: Task, part: NDArray[Any]) -> Task:
             objective,
             value_nano=None if objective.value_nano is None else value,
             per_second_nano=int(np.median(part["per_second"])),
-        ),
-    )
-
-
-def class_of(task: Task) -> Task:
-    """What a task shares with those of its class."""
-    objective = task.objective
-    return replace(
-        task,
-        id="",
-        input_bytes=0,
-        usual_output=None,
-        constraints=replace(task.constraints, complete_by=0, max_cost_nano=None),
-        objective=replace(
-            objective, value_nano=None if objective.value_nano is None else 0, per_second_nano=0
         ),
     )
 

@@ -164,7 +164,15 @@ async def _write(
     }
     if state is TaskState.RUNNING:
         columns |= {
-            "award": dumped(award_values(ladder[0], decision.rule, decision.thin, rescue_of(decision))),
+            "award": dumped(
+                award_values(
+                    ladder[0],
+                    decision.rule,
+                    decision.thin,
+                    rescue_of(decision),
+                    market.held.nets.slot_of(task.id),
+                )
+            ),
             "attempts": 1,
             "lease_owner": holder(market, ladder[0]),
         }

@@ -9,11 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.exchange.deciding import inputs_for, with_usual_output
 from lowtide.exchange.dispatch import Dispatcher
-from lowtide.exchange.held import changed_rows, class_of
+from lowtide.exchange.held import changed_rows
 from lowtide.exchange.job import Job
 from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
 from lowtide.exchange.redecide import decide_again, task_of
+from lowtide.exchange.task_class import class_of
 from lowtide.market.book import Book
 from lowtide.market.deferral.screening import concerned
 from lowtide.market.spot import Inputs, Spot, clear
@@ -139,6 +140,8 @@ async def review_named(market: Market, dispatcher: Dispatcher) -> int:
 async def review_queued(market: Market, dispatcher: Dispatcher, *, to_the_end: bool = True) -> int:
     """After places were freed: decide again on what is queued, the oldest first; how many were released.
 
+    Of each batch those go first that have to start or end first: a slot that is kept for a task comes before its end.
+
     Unless it goes `to_the_end`, it stops at the first batch of which nothing could be released: a long queue is not
     decided on anew for every place.
     """
@@ -164,9 +167,11 @@ async def _review(
             conn: AsyncConnection, start: str = after
         ) -> tuple[str | None, list[Job], list[TaskRow]]:
             found, to_ask = await tasks.queued(conn, start, BATCH), list[TaskRow]()
+            nets = market.held.nets
+            in_order = sorted(found, key=lambda row: nets.starts_by(row.id, row.expires_at or now))
             jobs = [
                 job
-                for row in found
+                for row in in_order
                 if (only is None or only(row))
                 and (job := await decide_again(conn, market, row, now, seed, full, to_ask)) is not None
             ]

@@ -40,7 +40,7 @@ async def start_waiting(
     winner = ladder[0]
     more = await _authorize_more(conn, row, authorized_nano, now)
     changes: dict[str, Any] = {
-        "award": dumped(award_values(winner, rule, thin, rescue_at)),
+        "award": dumped(award_values(winner, rule, thin, rescue_at, market.held.nets.slot_of(row.id))),
         "auction_id": auction_id,
         "reason": None,
         "attempts": row.attempts + 1,

@@ -16,6 +16,7 @@ from lowtide.exchange.feed_runs import FeedRuns
 from lowtide.exchange.forecast_making import ForecastMaker
 from lowtide.exchange.hindsight import look_back
 from lowtide.exchange.market import Market
+from lowtide.exchange.net_look import look_at_nets
 from lowtide.exchange.notices import deliver_due
 from lowtide.exchange.recover import recover, sign_of_life
 from lowtide.exchange.release import (
@@ -151,6 +152,7 @@ class Sweeps:
 
     async def press(self) -> None:
         """Start what has to start so that all that is held still finds room before its deadline."""
+        await look_at_nets(self._market, self._dispatcher)
         if await press_held(self._market, PRESS_S):
             await review_named(self._market, self._dispatcher)
 

@@ -183,6 +183,8 @@ def _could_not_wait(
     task: Task, book: Book, inputs: Inputs, decision: Decision, as_of: int, auction_key: bytes
 ) -> str:
     """Why a better price that is posted for before the deadline was not waited for."""
+    if inputs.back_by is not None and inputs.back_by < as_of:
+        return " No call that may be taken back: what is held and runs on such lanes leaves no room for one more safe run."
     if not inputs.may_wait:
         return " It did not wait: what is held already takes all the room there is before the deadlines."
     missed = slot_after_latest_start(task, book, inputs, as_of, auction_key, decision.spot)

@@ -113,6 +113,8 @@ def inputs_values(inputs: Inputs) -> dict[str, Any]:
     if inputs.job is not None:
         job = inputs.job
         values["job"] = [job.total, job.done, job.began, int(job.left_spot)]
+    if inputs.back_by is not None:
+        values["back_by"] = inputs.back_by
     return values
 
 
@@ -136,6 +138,7 @@ def inputs_from_values(values: dict[str, Any], forecasts: Mapping[str, Forecast]
         tuple(values.get("preemptible", ())),
         tuple((row, until) for row, until in values.get("resting", ())),
         _job_of(values.get("job")),
+        values.get("back_by"),
     )
 
 

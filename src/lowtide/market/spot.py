@@ -30,7 +30,8 @@ class Inputs:
     are of offers' prices, for tasks that may wait; a record keeps those that were weighed. Where there would be no room
     for one more forced run (`crowding.py`), the task may not wait. On `preemptible` lanes a call may be taken back, so a
     task with a deadline goes there only over a net; `resting` are rows that took this task back, and until when (µs) they
-    are left alone; `job` is how far the job is that it is part of.
+    are left alone; `job` is how far the job is that it is part of. `back_by` (µs) is when a call must be back from there so
+    that its safe run still finds room beside the others' (`crowding.py`).
     """
 
     rule: str = "posted"
@@ -45,6 +46,7 @@ class Inputs:
     preemptible: tuple[str, ...] = ()
     resting: tuple[tuple[int, int], ...] = ()
     job: JobProgress | None = None
+    back_by: int | None = None
 
 
 class RankedBid(NamedTuple):
@@ -91,7 +93,9 @@ def clear(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes
         reason[(score < least) & (reason == 0)] = LossReason.BELOW_RESERVE
     net = None
     if inputs.preemptible:
-        net = keep_net(task, book, costs, reason, score, inputs.preemptible, inputs.job, as_of)
+        net = keep_net(
+            task, book, costs, reason, score, inputs.preemptible, inputs.job, as_of, inputs.back_by
+        )
     top = _top(book, costs, reason, score, auction_key)
     return Spot(prices, costs, reason, score, least, top, book, net)
 

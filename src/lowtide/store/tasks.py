@@ -132,6 +132,28 @@ async def waiting_among(conn: AsyncConnection, ids: Collection[str]) -> list[Tas
     return await rows.fetch(conn, query.with_for_update(skip_locked=True), TaskRow)
 
 
+async def waiting_or_of(conn: AsyncConnection, ids: Collection[str], owner: str) -> set[str]:
+    """Which of some tasks are queued, or held by a node; claims nothing."""
+    query = select(_TASKS.c.id).where(_TASKS.c.id.in_(ids), or_(IS_QUEUED, _TASKS.c.lease_owner == owner))
+    return {row.id for row in await conn.execute(query)}
+
+
+class StoredAward(NamedTuple):
+    """What is read of a running task to count its slot."""
+
+    id: str
+    decided_as: str
+    award: str
+
+
+async def with_slots(conn: AsyncConnection, but_of: str) -> list[StoredAward]:
+    """The tasks that other nodes than this one run on a lane that may take them back, over a net; claims nothing."""
+    query = select(_TASKS.c.id, _TASKS.c.decided_as, _TASKS.c.award).where(
+        IS_LEASED, _TASKS.c.lease_owner != but_of, _TASKS.c.award.contains('"slot":')
+    )
+    return [StoredAward(*row) for row in await conn.execute(query)]
+
+
 async def leased_by_dead(conn: AsyncConnection, live_owners: Collection[str], limit: int) -> list[TaskRow]:
     """Claim assigned and running tasks that no live node holds."""
     orphaned = or_(_TASKS.c.lease_owner.is_(None), _TASKS.c.lease_owner.not_in(live_owners))

@@ -1,4 +1,6 @@
-"""Room for forced runs: where capacity is short, held tasks must not all come to their latest start at once."""
+"""Room for forced runs: where capacity is short, what waits or may be taken back must not all have to start at once."""
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,8 +12,18 @@ from lowtide.market.eligibility import LossReason, completion_p99_ms
 from lowtide.market.offer import Capacity
 from lowtide.market.spot import Spot
 from lowtide.values.instants import MINUTE_US
+from lowtide.values.money import ceil_div
 
 _ABLE = (0, LossReason.NO_CAPACITY)
+_NOTHING: Ints = np.zeros(0, dtype=np.int64)
+
+
+class Slot(NamedTuple):
+    """Room that safe offers keep for one forced run, from `begin` until `until`; by `end` a second try is done too. µs."""
+
+    begin: int
+    until: int
+    end: int
 
 
 class Room:
@@ -39,16 +51,63 @@ class Room:
             found += np.minimum.reduce(bounds)
         return found
 
-    def must_start(self, deadlines: Ints, as_of: int) -> int:
+    def must_start(self, deadlines: Ints, as_of: int, others: Ints = _NOTHING) -> int:
         """How many of the tasks with these deadlines (µs) have to start as of now, the earliest deadline first.
 
         All of the k earliest deadlines can still be met by runs that begin later where k calls fit before the last of
-        them, with one run's time kept for a second try.
+        them, with one run's time kept for a second try. `others` are the deadlines of what
+        takes room too, but cannot be started: it runs elsewhere, or waits for a place already.
         """
         if not self.limited or not len(deadlines):
             return 0
-        windows = np.maximum(0, np.sort(deadlines) - GUARD_US - self.service_us - as_of)
-        return max(0, int((np.arange(1, len(windows) + 1) - self.calls(windows)).max()))
+        every = np.concatenate([deadlines, others])
+        order = np.argsort(every, kind="stable")
+        too_many = np.arange(1, len(every) + 1) - self.calls(self._windows(every[order], as_of))
+        able = np.cumsum(order < len(deadlines))
+        return max(0, int(np.minimum(too_many, able).max()))
+
+    def fits(self, deadline: int, others: Ints, as_of: int, counted_by: int | None = None) -> bool:
+        """Whether one more run with this deadline (µs) leaves room for all of the others that end no sooner.
+
+        One that counts already, with a later deadline `counted_by`, takes more room only from those that end before that.
+        """
+        if not self.limited:
+            return True
+        every = np.sort(np.append(others, deadline))
+        first = int(np.searchsorted(every, deadline))
+        end = len(every) if counted_by is None else int(np.searchsorted(every, counted_by))
+        room = self.calls(self._windows(every[first:end], as_of))
+        return bool((np.arange(first + 1, max(first, end) + 1) <= room).all())
+
+    def slot_before(self, latest: int, begins: Ints, untils: Ints) -> Slot | None:
+        """The last free slot for a run that begins by `latest`, beside those kept from `begins` to `untils` (µs).
+
+        It may lie in the past: then there is none to come. None where nothing ever carries a call.
+        """
+        at_once, span_us = self._at_once()
+        if not at_once:
+            return None
+        first = np.append(begins - span_us, latest)
+        first = first[first <= latest]
+        begun, over = np.searchsorted(np.sort(begins), first + span_us), np.sort(untils)
+        beside = begun - np.searchsorted(over, first, "right")
+        begin = int(first[beside < at_once].max())
+        return Slot(begin, begin + span_us, begin + 2 * self.service_us + GUARD_US)
+
+    def last_begin(self, complete_by: int) -> int:
+        """The last instant (µs) at which a run may begin and, where it fails, a second one still finish."""
+        return complete_by - 2 * self.service_us - GUARD_US
+
+    def _windows(self, deadlines: Ints, as_of: int) -> Ints:
+        return np.maximum(0, deadlines - GUARD_US - self.service_us - as_of)
+
+    def _at_once(self) -> tuple[int, int]:
+        """How many runs fit in a span of time, and the span: a run, or what rates allow one in."""
+        among = int(self.calls(np.array([self.service_us]))[0])
+        if among:
+            return among, self.service_us
+        rates = [rate for at_once, rate in self._limits if rate and at_once != 0]
+        return (1, ceil_div(MINUTE_US, max(rates))) if rates else (0, self.service_us)
 
 
 def _limits(spot: Spot, row: int, as_of: int) -> tuple[int | None, int | None]:

@@ -25,7 +25,8 @@ class Net(NamedTuple):
     """What catches a task whose call is taken back.
 
     `row` is the best bid that nobody takes back, `latest` the last instant from which it may fail and the best
-    elsewhere still finish; by `return_by` a spot call must be back, which for a job of many calls is sooner.
+    elsewhere still finish; by `return_by` a spot call must be back, which for a job of many calls, and where room is
+    scarce, is sooner.
     `left_spot`: the job is behind its line, so it buys no spot now. `later`: nobody else can serve the task now, but
     some may by then.
     """
@@ -46,10 +47,12 @@ def keep_net(
     lanes: tuple[str, ...],
     job: JobProgress | None,
     as_of: int,
+    back_by: int | None = None,
 ) -> Net | None:
     """Strike (`too_late`) the spot bids that would risk the deadline. None where there is nothing to catch, or no net.
 
     Where no other bid can serve the task, now or with time, there is no net to keep, and spot bids compete as any.
+    By `back_by` (µs) a call must be back in any case: later there would be no room for the safe run.
     """
     complete_by, spot = task.constraints.complete_by, book.on_lanes(lanes)
     if complete_by is None or not spot.any():
@@ -74,6 +77,8 @@ def keep_net(
     )
     whole = _ALONE if job is None else job
     back = return_by(whole, pace, complete_by, GUARD_US)
+    if back_by is not None:
+        back = min(back, back_by)
     left_spot = leaves_spot(whole, pace, complete_by, as_of)
     risky = (as_of + 1_000 * completion > back) | left_spot
     reason[spot & (reason == 0) & risky] = LossReason.TOO_LATE

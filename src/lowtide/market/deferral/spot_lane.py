@@ -17,7 +17,8 @@ def over_net(
     """The auction as it is where a rescue at the net is sure to be within the budget, else without its spot bids.
 
     Nor where the task may not wait: its safe run has to start now, for later there may be no room for it.
-    Where nobody else can serve the task now, and is not sure to be able to by then, spot bids compete as any.
+    Where nobody else can serve the task now, and is not sure to be able to by then, spot bids compete as any; but not
+    where somebody has only no place free: it queues for that.
     """
     lanes = book.on_lanes(inputs.preemptible)
     if not net.later and not any(lanes[bid.row] for bid in spot.top):
@@ -27,6 +28,6 @@ def over_net(
         task, book, inputs, at, spot, clear(task, book, later(inputs), at, auction_key)
     ):
         return spot
-    if net.later:
+    if net.later and not (spot.reason[~lanes] == LossReason.NO_CAPACITY).any():
         return clear(task, book, replace(inputs, preemptible=()), as_of, auction_key)
     return without(spot, lanes, LossReason.TOO_LATE, auction_key)
