@@ -188,6 +188,7 @@ class PushedQuote(Quote):
     id: str
     offer_id: str
     held_back: str | None = told("why it is quarantined; null where it is not")
+    warning: str | None = told("why its offer cannot win at it; null where it can")
 
 
 class KeptQuote(Quote):
@@ -348,6 +349,7 @@ class ReadFeed(Feed):
 
     understood: list[UnderstoodOffer] = told("the first 100 offers")
     ignored: list[str] = told("fields of our own formats that nobody reads, at most 20: mistyped, perhaps")
+    warnings: list[str] = told("what keeps offers of it from winning, such as a price that is not given")
     book_version: Version
     secret: str | None = told("of a live feed: signs its bid requests; told here only")
 
