@@ -393,6 +393,9 @@ class Savings(Shown):
 
     from_: Time = Field(alias="from")
     to: Time
-    pending: int = told("tasks that were held and have ended, whose window is not over yet")
+    pending: int = told("tasks that were held and have ended, but were not looked back on yet")
+    pending_paid_usd: Usd = told("what those of them paid that were served")
+    pending_immediate_usd: Usd = told("what these would have paid at once")
+    next_at: Time | None = told("from when on the first of these is looked back on; null where there is none")
     classes: list[Waited]
     days: list[WaitedDay]
