@@ -346,6 +346,27 @@ async def test_a_tariff_prices_offers_by_the_seller_s_clock(service):
     assert (await service.client.post(f"/v1/feeds/{feed['id']}/run")).status_code == 200
 
 
+async def test_a_feed_that_lacks_a_token_price_warns_that_its_offers_cannot_win(service, lists):
+    server, url = lists
+    half = [{"model": "half", "prices": {"input_per_mtok": "1"}}, {"model": "named"}]
+    whole = {"model": "whole", "prices": {"input_per_mtok": "1", "output_per_mtok": "0"}}
+    server.set_document(PATH, price_list(models=[*half, whole]))
+    (warning,) = (await registered(service, f"{url}{PATH}"))["warnings"]
+    assert "half, named" in warning
+    assert "whole" not in warning
+    offer = await service.offer("sim", None, model="other")
+    body = {
+        "provider_id": service.provider_ids["sim"],
+        "kind": "tariff",
+        "tariff": {"zone": "UTC", "windows": [{"start": "22:00", "end": "06:00", "multiplier": "0.5"}]},
+        "offers": [{"offer_id": offer, "prices": {"output_per_mtok": "8"}}],
+    }
+    (warning,) = (await service.client.post("/v1/feeds", json=body)).json()["warnings"]
+    assert offer in warning
+    body["offers"] = [{"offer_id": offer, "prices": {"input_per_mtok": "4", "output_per_mtok": "8"}}]
+    assert (await service.client.post("/v1/feeds", json=body)).json()["warnings"] == []
+
+
 async def test_a_tariff_that_cannot_be_read_or_prices_another_s_offer_is_refused(service):
     offer = await service.offer("sim", "1")
     other = await service.provider("other")

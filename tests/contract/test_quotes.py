@@ -231,3 +231,32 @@ async def test_a_jump_or_a_fall_to_zero_is_held_back_until_it_is_sent_again_or_c
             assert (await seller.patch(f"/v1/quotes/{held['id']}", json=body)).status_code == 403
             assert (await service.client.patch(f"/v1/quotes/{held['id']}", json=body)).status_code == 200
         assert (await service.final(task["id"]))["state"] == "succeeded"
+
+
+async def test_a_quote_that_lacks_a_token_price_is_taken_with_a_warning_that_its_offer_cannot_win(
+    service: Served,
+):
+    offer = await service.offer("p", None)
+    taken = (await push(service, offer, prices={"input_per_mtok": "1"})).json()["quotes"][0]
+    assert taken["prices"]["output_per_mtok"] is None
+    assert "output_per_mtok" in taken["warning"]
+    assert "cannot win" in taken["warning"]
+    task = await service.post()
+    assert (task["state"], task["reason"]) == ("unfilled", "unpriced")
+    other = await service.offer("q", None)
+    per_request = (await push(service, other, prices={"per_request": "0.01"})).json()["quotes"][0]
+    assert "input_per_mtok and output_per_mtok" in per_request["warning"]
+    # Embeddings and the like have no output to pay for: then that price is said to be zero.
+    whole = (await push(service, offer, prices={"input_per_mtok": "1", "output_per_mtok": "0"})).json()
+    assert whole["quotes"][0]["warning"] is None
+    assert (await service.done())["state"] == "succeeded"
+
+
+async def test_each_slot_and_each_quote_of_a_push_has_its_own_warning(service: Served):
+    first, second = await service.offer("p", None), await service.offer("q", None)
+    half = {"output_per_mtok": "1"}
+    curve = [{"prices": ONE, "valid_until": ahead(HOUR_S)}, {"prices": half, "valid_from": ahead(HOUR_S)}]
+    quotes = [{"offer_id": first, "curve": curve}, {"offer_id": second, "prices": half}]
+    made = (await service.client.post("/v1/quotes", json={"quotes": quotes})).json()["quotes"]
+    assert [one["warning"] is None for one in made] == [True, False, False]
+    assert "input_per_mtok" in made[1]["warning"]

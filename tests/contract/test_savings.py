@@ -60,13 +60,17 @@ async def test_a_held_task_is_looked_back_on_once_its_window_is_over(stepped):
     await service.quote(offer, "1", valid_until=at(4))
     savings = (await service.client.get("/v1/savings")).json()
     assert (savings["classes"], savings["pending"]) == ([], 1)
+    # A minute after the latest start, which is half a minute and more before the deadline.
+    assert savings["pending_paid_usd"] == (await service.task(task["id"]))["receipt"]["paid_usd"]
+    assert float(savings["pending_immediate_usd"]) == pytest.approx(2 * float(savings["pending_paid_usd"]))
+    assert at(4.9) < savings["next_at"] < at(5.1)
     await to(service, clock, 5.1)
     savings = (await service.client.get("/v1/savings", params={"from": at(-1), "to": at(6)})).json()
     (found,) = savings["classes"]
     assert (found["slack_hours"], found["tasks"], found["compared"], found["missed"]) == (6, 1, 1, 0)
     assert (found["vs_immediate"], found["captured"]) == (0.5, pytest.approx(2 / 3, abs=1e-4))
     assert savings["days"] == [{"day": "2026-11-25", "classes": [found]}]
-    assert savings["pending"] == 0
+    assert (savings["pending"], savings["next_at"]) == (0, None)
     async with service.running.market.database.read() as conn:
         lines = await log.lines_of_auction(conn, (await service.task(task["id"]))["auction_id"])
     (told,) = [orjson.loads(line.line) for line in lines if line.type == "hindsight"]

@@ -115,3 +115,9 @@ def test_the_demo_prints_four_bills_and_three_auctions_with_the_command_that_sho
     assert len(re.findall(r"lowtide auctions show auc_\w+", output)) == 3
     paid, ledger = re.findall(r"receipts \$([\d.]+), and by the ledger \$([\d.]+)", output)[0]
     assert paid == ledger
+    assert re.search(r"lowtide savings", output)
+    with reading(tmp_path) as db:
+        overdue = "select count(*) from hindsights where due_at <= (select max(finished_at) from tasks)"
+        assert db.execute(overdue).fetchone()[0] == 0
+        saved = "select sum(immediate_nano - paid_nano) from hindsights"
+        assert db.execute(saved).fetchone()[0] > 0

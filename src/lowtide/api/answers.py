@@ -188,6 +188,7 @@ class PushedQuote(Quote):
     id: str
     offer_id: str
     held_back: str | None = told("why it is quarantined; null where it is not")
+    warning: str | None = told("why its offer cannot win at it; null where it can")
 
 
 class KeptQuote(Quote):
@@ -348,6 +349,7 @@ class ReadFeed(Feed):
 
     understood: list[UnderstoodOffer] = told("the first 100 offers")
     ignored: list[str] = told("fields of our own formats that nobody reads, at most 20: mistyped, perhaps")
+    warnings: list[str] = told("what keeps offers of it from winning, such as a price that is not given")
     book_version: Version
     secret: str | None = told("of a live feed: signs its bid requests; told here only")
 
@@ -391,6 +393,9 @@ class Savings(Shown):
 
     from_: Time = Field(alias="from")
     to: Time
-    pending: int = told("tasks that were held and have ended, whose window is not over yet")
+    pending: int = told("tasks that were held and have ended, but were not looked back on yet")
+    pending_paid_usd: Usd = told("what those of them paid that were served")
+    pending_immediate_usd: Usd = told("what these would have paid at once")
+    next_at: Time | None = told("from when on the first of these is looked back on; null where there is none")
     classes: list[Waited]
     days: list[WaitedDay]

@@ -1,5 +1,6 @@
 """Feeds as answers: settings without credentials, health with instants in UTC, and what a list was understood as."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -8,7 +9,8 @@ import orjson
 from lowtide.api import views
 from lowtide.api.views import when
 from lowtide.exchange.feed_health import state_of
-from lowtide.feeds.listing import Listing, Reading
+from lowtide.exchange.feed_sources import Found
+from lowtide.feeds.listing import Listing
 from lowtide.market.book_lines import prices_from_values
 from lowtide.market.quote import Quote, effective_quote
 from lowtide.store.tables import Feed
@@ -16,6 +18,7 @@ from lowtide.values.instants import SECOND_US
 
 SHOWN = 100
 SHOWN_QUOTES = 10
+SHOWN_NAMES = 5
 _COUNTS = (
     "entries",
     "models",
@@ -45,13 +48,28 @@ def feed(row: Feed, now: int, *, own: bool) -> dict[str, Any]:
     }
 
 
-def read_feed(row: Feed, reading: Reading | None, listed: tuple[Listing, ...], now: int) -> dict[str, Any]:
+def read_feed(row: Feed, found: Found, now: int) -> dict[str, Any]:
     """A feed that was just read, with the first of what it lists."""
-    listings = reading.listings if reading is not None else listed
+    reading = found.reading
+    listings = reading.listings if reading is not None else found.listed
     return feed(row, now, own=True) | {
         "understood": [understood(one, now) for one in listings[:SHOWN]],
         "ignored": [] if reading is None else list(reading.ignored),
+        "warnings": _unpriced(listings, found),
     }
+
+
+def _unpriced(listings: Sequence[Listing], found: Found) -> list[str]:
+    """That offers lack an input or output price, and which: they stand in the book, but cannot win."""
+    lacking = [one.model for one in listings if not one.priced]
+    lacking += sorted({one.offer_id for one in found.quotes if not one.prices.known})
+    if not lacking:
+        return []
+    more = f" and {len(lacking) - SHOWN_NAMES} more" if len(lacking) > SHOWN_NAMES else ""
+    return [
+        f"Without both an input and an output price an offer cannot win: {', '.join(lacking[:SHOWN_NAMES])}{more}. "
+        'A price that is not given is unknown, never free; "0" is what costs nothing.'
+    ]
 
 
 def understood(listing: Listing, now: int) -> dict[str, Any]:

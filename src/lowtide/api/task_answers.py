@@ -154,6 +154,7 @@ class Task(Shown):
     labels: dict[str, str]
     created_at: Time
     finished_at: Time | None
+    retry_at: Time | None = told("when a queued task calls again an offer that failed it; null for any other")
     auction_id: str | None = told("the last auction that decided on it")
     hold: Hold | None = told("null where it never waited")
     award: Award | None = told("null until somebody won")

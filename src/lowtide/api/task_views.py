@@ -6,6 +6,7 @@ import orjson
 
 from lowtide.api.views import money, prices, ratio, when
 from lowtide.exchange.estimate import Estimate
+from lowtide.exchange.outage import waits
 from lowtide.exchange.review import Reviewed
 from lowtide.market.auction import Decision
 from lowtide.market.book import Book
@@ -31,6 +32,7 @@ def task(row: TaskRow, attempts: list[Attempt], payload: TaskPayload | None) -> 
         "labels": orjson.loads(row.labels or "{}"),
         "created_at": when(row.created_at),
         "finished_at": when(row.finished_at),
+        "retry_at": when(row.release_at) if waits(row) else None,
         "auction_id": row.auction_id,
         "hold": _hold(row),
         "award": _award(row.award),

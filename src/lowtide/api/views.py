@@ -183,7 +183,25 @@ def quote(found: Quote) -> dict[str, Any]:
 
 def taken(one: Taken) -> dict[str, Any]:
     """A quote as it was just taken."""
-    return {"id": one.id, "offer_id": one.offer_id, **quote(one.quote), "held_back": one.held_back}
+    return {
+        "id": one.id,
+        "offer_id": one.offer_id,
+        **quote(one.quote),
+        "held_back": one.held_back,
+        "warning": unpriced(one.quote.prices),
+    }
+
+
+def unpriced(found: Prices) -> str | None:
+    """Why nothing can be bought at such prices, and what to do; None where there is nothing amiss."""
+    given = (("input_per_mtok", found.input), ("output_per_mtok", found.output))
+    lacking = " and ".join(name for name, price in given if price is None)
+    if not lacking:
+        return None
+    return (
+        f"The offer cannot win while this quote counts: it lacks {lacking}, and a price that is not given is unknown, "
+        'never free. Push it again with both prices; send "0" for what costs nothing.'
+    )
 
 
 def kept_quote(row: QuoteRow) -> dict[str, Any]:

@@ -177,6 +177,8 @@ def show_read(row: Mapping[str, Any], limit: int) -> None:
             f"`lowtide offers source OFFER {row['id']}` changes that."
         )
     ignored(row["ignored"])
+    for warning in row["warnings"]:
+        typer.echo(f"Warning: {warning}")
     skipped(health["skipped"])
     for note in health["held_back"]:
         typer.echo(f"held back: {note}")

@@ -84,6 +84,8 @@ def quote(
             typer.echo(
                 f"Held back: {one['held_back']}. Push it again to confirm, or `lowtide offers confirm {one['id']}`."
             )
+        if one["warning"]:
+            typer.echo(f"Warning: {one['warning']}")
     typer.echo(f"The book has it (version {made.data['book_version']}).")
 
 

@@ -1,11 +1,12 @@
 """`lowtide savings`."""
 
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 
 from lowtide.cli.options import DEFAULT_URL, AsJson, Key, Url
-from lowtide.cli.say import NOTHING, money, plain, table
+from lowtide.cli.say import NOTHING, money, plain, table, when
 from lowtide.cli.service import Service
 from lowtide.cli.times import moment
 
@@ -56,7 +57,20 @@ def savings(
             for one in classes
         ],
         right=("tasks", "paid", "vs at once", "captured", "regret", "p95", "dearer", "missed"),
-        empty="Tasks with a deadline that were held show here once their window is over.",
+        empty="No task that was held has been looked back on yet. Tasks with a deadline show here a minute after the last "
+        "instant at which they could have been started.",
     )
     if found.data["pending"]:
-        typer.echo(f"{found.data['pending']} more have ended; their window is not over yet.")
+        typer.echo(_pending(found.data))
+
+
+def _pending(answer: dict[str, Any]) -> str:
+    """How many have ended and what is known of them, and when the rest will be."""
+    count, at = answer["pending"], answer["next_at"]
+    due = datetime.fromisoformat(at) <= datetime.now(UTC)
+    return (
+        f"{count} more held {'task has' if count == 1 else 'tasks have'} ended: "
+        f"paid {money(answer['pending_paid_usd'])}, at once {money(answer['pending_immediate_usd'])}. "
+        "What an all-knowing market would have paid is known once their windows are over, "
+        + ("the first in half a minute." if due else f"the first at {when(at)}.")
+    )

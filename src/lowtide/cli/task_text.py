@@ -53,6 +53,7 @@ def _head(task: dict[str, Any], tried: OfferNames) -> list[tuple[str, str | None
         ("auction", f"{task['auction_id']}  (lowtide auctions show {task['auction_id']})"),
         ("waits", hold["reason"] if waits else None),
         ("release", when(hold["release_at"]) if waits else None),
+        ("tries again", when(task["retry_at"]) if task.get("retry_at") else None),
         ("award", None if task["award"] is None else _award(task, tried)),
         (
             "nearest",

@@ -71,6 +71,8 @@ class Day:
                 progress(ticket.number, await self.counts())
         await self._pass_time(micros(self._plan.ends))
         await self._housekeeping()
+        # Nothing ticks here: without this `lowtide savings` would be empty until the market is served.
+        await self._running.sweeps.hindsight()
         progress(len(tickets), await self.counts())
 
     async def counts(self) -> dict[str, int]:

@@ -52,5 +52,10 @@ def say_next(console: Console, plan: Plan, folder: Path, counts: Mapping[str, in
     serve = (
         "make serve" if ours else f"{program()} serve --database sqlite:///{database_file(folder).resolve()}"
     )
-    for line in (serve, f"export LOWTIDE_KEY={plan.operator_key}", f"{program()} auctions list"):
+    for line in (
+        serve,
+        f"export LOWTIDE_KEY={plan.operator_key}",
+        f"{program()} auctions list",
+        f"{program()} savings",
+    ):
         console.print(f"  {line}", style="bold", highlight=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from lowtide.exchange.job import Job
 from lowtide.exchange.ladder import call_limit, next_step
 from lowtide.exchange.market import Market
 from lowtide.exchange.nets import Nets
+from lowtide.exchange.outage import LASTING, kept_tries, try_again_at, wait_out
 from lowtide.exchange.settle import Settlement, settle_answer, settle_exhausted, settle_failure
 from lowtide.exchange.taken_back import take_back
 from lowtide.market.deferral.net import PREEMPTIBLE
@@ -22,8 +23,6 @@ from lowtide.values.errors import MarketError
 from lowtide.values.instants import DAY_US
 from lowtide.wire.call import Answer, CallFailed, Failure, FailureKind
 
-LASTING = frozenset({FailureKind.REFUSED_CREDENTIAL, FailureKind.MODEL_MISSING, FailureKind.CONTEXT_TOO_LONG})
-"""Failures of an offer that a second call of it would only repeat."""
 MOST_FORGIVEN = 6
 """Take-backs that don't count as attempts of a task without a deadline; with one it is the time that ends them."""
 FREED_PAUSE_S = 0.02
@@ -154,8 +153,9 @@ async def _following(market: Market, job: Job, spent: Settlement, failure: Failu
     if not (may_go_on and job.has_deadline and job.attempt.candidate.offer.lane in PREEMPTIBLE):
         return job if await _next(market, job, spent, failure) else None
     refused = job.hopeless | {job.attempt.candidate.row}
+    at = None if failure.kind is FailureKind.PREEMPTED else await _later(market, job, spent, failure)
     try:
-        following = await take_back(market, spent, failure, set(refused))
+        following = await take_back(market, spent, failure, set(refused), at)
     except LostRace:
         _log.info("take_back_came_after_the_end", task_id=job.row.id)
         return None
@@ -169,6 +169,8 @@ async def _next(market: Market, job: Job, spent: Settlement, failure: Failure) -
     try:
         if not failure.retry_elsewhere:
             await settle_exhausted(market, spent, failure)
+            return False
+        if await _waits_out(market, job, spent, failure):
             return False
         paused_s = 0.0
         job.hopeless |= {c.row for c in job.ladder if _is_over(c, spent.ended_at)}
@@ -189,13 +191,38 @@ async def _next(market: Market, job: Job, spent: Settlement, failure: Failure) -
                 job.row.version += 1
                 job.row.attempts = started.number
                 return True
-        await settle_exhausted(market, spent, failure)
+        await settle_exhausted(market, spent, failure, time_is_up=_time_is_up(job, failure))
     except LostRace:
         _log.info("failure_came_after_the_end", task_id=job.row.id)
     except MarketError as fault:
         _log.warning("no_further_attempt", task_id=job.row.id, code=fault.code)
         await settle_exhausted(market, spent, failure)
     return False
+
+
+async def _waits_out(market: Market, job: Job, spent: Settlement, failure: Failure) -> bool:
+    """Queue a task for later whose bids have all failed, or whose last tries are left; False where it goes on now."""
+    following = job.step + 1
+    left = job.max_attempts - job.attempt.number
+    all_failed = all(bid.row in job.hopeless for bid in job.ladder[following:])
+    if not job.has_deadline or not (all_failed or left <= kept_tries(job.max_attempts)):
+        return False
+    at = await _later(market, job, spent, failure)
+    if at is not None:
+        await wait_out(market, spent, failure, at)
+    return at is not None
+
+
+async def _later(market: Market, job: Job, spent: Settlement, failure: Failure) -> int | None:
+    """When the task would try again if it waits, not before its backoff is over."""
+    pause_s = _pause_s(market, job, max(job.step + 1, len(job.ladder)), failure)
+    return await try_again_at(market, job, spent, failure, spent.ended_at + int(pause_s * 1_000_000))
+
+
+def _time_is_up(job: Job, failure: Failure) -> bool:
+    """Whether it was the last try of a task that had waited for it until its latest start."""
+    used_up = job.attempt.number >= job.max_attempts
+    return job.outwaited and used_up and failure.provider_fault and failure.kind not in LASTING
 
 
 def _is_over(candidate: Candidate, now: int) -> bool:

@@ -8,6 +8,7 @@ from lowtide.exchange.award import dumped
 from lowtide.exchange.hindsight import note_end
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_settled
+from lowtide.exchange.outage import waits
 from lowtide.exchange.settle import receipt_values, settled_values, settlement_line
 from lowtide.market.states import AttemptState, TaskState
 from lowtide.store import attempts, capacity, events, log, tasks
@@ -35,7 +36,8 @@ async def expire_due(market: Market) -> int:
 
 async def expire(conn: AsyncConnection, row: TaskRow, now: int) -> None:
     """A waiting task's time is over. Where every provider was down it ends as an `outage`, counted apart."""
-    reason = "outage" if row.reason == "circuit_open" else row.reason or "deadline_passed"
+    down = row.reason == "circuit_open" or waits(row)
+    reason = "outage" if down else row.reason or "deadline_passed"
     await void(conn, row, TaskState.EXPIRED, reason, now)
 
 

@@ -25,6 +25,9 @@ class Job:
     forgiven: int = 0
     """Take-backs that were not counted as attempts."""
 
+    outwaited: bool = False
+    """Whether it began at the end of a pause that waited out an outage: the last such pause ends at its latest start."""
+
     @property
     def has_deadline(self) -> bool:
         """Whether the task must be done by an instant."""

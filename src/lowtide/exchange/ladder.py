@@ -11,6 +11,8 @@ from lowtide.values.instants import SECOND_US
 
 MARGIN_US = SECOND_US // 2
 """What it takes to write a failure and start the next call."""
+FIRST_PAUSE_US = 5 * SECOND_US
+"""About how long a task with time left first lets alone what failed it; with less time than that it does not wait."""
 
 
 def call_limit(
@@ -53,6 +55,39 @@ def next_step(
         for place in fits
         if place in others or pauses[place - step - 1] + _p99(ladder[place % len(ladder)]) + needed <= left
     )
+
+
+def latest_start(ladder: Sequence[Candidate], deadline: int, hopeless: Collection[int] = ()) -> int | None:
+    """The last instant from which the best bid may fail and the best elsewhere still finish; None where none is left.
+
+    As MARKET.md section 9 says of what is held; what may be taken back does not count beside others.
+    """
+    left = [bid for bid in ladder if bid.row not in hopeless]
+    safe = [bid for bid in left if bid.return_by is None] or left
+    if not safe:
+        return None
+    best = safe[0]
+    second = next((bid for bid in safe if bid.offer.provider != best.offer.provider), best)
+    return deadline - _p99(best) - _p99(second) - GUARD_US
+
+
+def passes_left(tries: int, kept: int, length: int) -> int:
+    """How many passes over a ladder of that `length` so many tries are, where the `kept` ones are passes of their own."""
+    return -(-max(0, tries - kept) // max(1, length)) + min(tries, kept)
+
+
+def next_try(first: int, now: int, latest: int, passes: int, soonest: int) -> int | None:
+    """When a task tries again whose bids have all failed: each pause longer than the last, the last pass at `latest`.
+
+    So the time since its `first` call grows by the same factor from pass to pass. None where there is no time to wait.
+    """
+    if passes < 1 or latest - now < FIRST_PAUSE_US or soonest > latest:
+        return None
+    if passes == 1:
+        return latest
+    passed = max(now - first, FIRST_PAUSE_US)
+    factor = (1 + (latest - now) / passed) ** (1 / passes)
+    return min(latest, max(soonest, now + int(passed * (factor - 1))))
 
 
 def _quickest_elsewhere(ladder: Sequence[Candidate], providers: Collection[str]) -> int | None:

@@ -41,6 +41,7 @@ class _Record:
     circuit: str = CIRCUIT_CLOSED
     opened_at: int = 0
     sealed_at: int = 0
+    answered_at: int = -1
 
 
 class Observations:
@@ -57,6 +58,7 @@ class Observations:
         if seen.ok:
             record.answers.append(seen)
             record.answered += 1
+            record.answered_at = max(record.answered_at, now)
         before = record.circuit
         if record.circuit == CIRCUIT_PROBING:
             record.circuit = CIRCUIT_CLOSED if seen.ok else CIRCUIT_OPEN
@@ -66,6 +68,11 @@ class Observations:
         elif record.outcomes.count(False) >= CIRCUIT_FAILURES:
             record.circuit, record.opened_at = CIRCUIT_OPEN, now
         return record.circuit != before
+
+    def answered_since(self, offer_id: str, at: int) -> bool:
+        """Whether the offer has answered anybody here since an instant (µs)."""
+        record = self._records.get(offer_id)
+        return record is not None and record.answered_at >= at
 
     def probe_due(self, now: int) -> list[str]:
         """Offers whose open circuit may be tried again; they are let through until the next outcome is seen."""

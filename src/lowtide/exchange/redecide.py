@@ -20,6 +20,7 @@ from lowtide.exchange.job import Job
 from lowtide.exchange.live import Asked
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_outcome
+from lowtide.exchange.outage import left_alone, pauses, waits
 from lowtide.exchange.placed import follow_place, kept_back, stays, wait_for_a_slot
 from lowtide.exchange.starting import start_waiting
 from lowtide.exchange.task_past import TaskPast, past_of
@@ -77,8 +78,12 @@ async def decide_again(
         return followed.job
     full, past = set() if full is None else full, await past_of(conn, market, row, now)
     others = frozenset[int]() if pressed else kept_back(market, row, now)
+    alone = await left_alone(conn, market, row, now, past.taken_back)
+    if alone is None:
+        return None
     for _ in range(TRIES):
-        book, inputs = market.keeper.book, inputs_for(market, task, tuple(sorted(full | others)), asked, past)
+        refused = tuple(sorted(full | others | alone))
+        book, inputs = market.keeper.book, inputs_for(market, task, refused, asked, past)
         ids = AuctionIds(new_id("auc", now) if asked is None else asked.auction_id, task.id, now)
         key = auction_key(seed, ids.id)
         held = row.state == TaskState.HELD
@@ -90,7 +95,8 @@ async def decide_again(
             await wait_for_a_slot(conn, market, row, now, soon=bool(full - others))
             return None
         if decision.outcome != AWARDED:
-            await _wait_on(conn, market, row, task, book, inputs, ids, decision, asked)
+            if not pauses(row, now):
+                await _wait_on(conn, market, row, task, book, inputs, ids, decision, asked)
             return None
         if to_ask is not None and market.bidders.active and market.bidders.to_ask(task, decision.spot, now):
             to_ask.append(row)
@@ -135,7 +141,7 @@ async def _release(
 ) -> Job | None:
     ladder = candidates(decision, ids.as_of, {} if asked is None else asked.feeds)
     await _write_auction(conn, ids, task, book, inputs, decision, asked)
-    return await start_waiting(
+    job = await start_waiting(
         conn,
         market,
         row,
@@ -149,6 +155,9 @@ async def _release(
         rescue_at=rescue_of(decision),
         taken_back=past.taken_back,
     )
+    if job is not None:
+        job.outwaited = waits(row) and not pauses(row, ids.as_of)
+    return job
 
 
 async def _wait_on(
@@ -184,6 +193,10 @@ async def _wait_on(
     elif decision.outcome == QUEUED:
         state = TaskState.QUEUED
         if row.state == state:
+            if waits(row):
+                # Its offers are full or shut now: then it is their return that it waits for, no more its own pause.
+                left = {"release_at": None, "reason": decision.code, "expires_at": row.complete_by}
+                await tasks.touch(conn, row.id, row.state, row.version, **left)
             return
         until = row.complete_by or now + market.rules.queue_s * SECOND_US
         changes = {"release_at": None, "reason": decision.code, "expires_at": until}

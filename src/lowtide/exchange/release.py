@@ -31,12 +31,13 @@ BATCH = 32
 
 
 async def release_due(market: Market, dispatcher: Dispatcher) -> int:
-    """Decide again on held tasks whose release is due; how many there were."""
+    """Decide again on held tasks whose release is due, and on queued ones whose pause is over; how many there were."""
     now, total = market.now(), 0
     seed = await market.seeds.at(now)
 
     async def unit(conn: AsyncConnection) -> tuple[int, list[Job], list[TaskRow]]:
-        due, to_ask = await tasks.due_held(conn, now, BATCH), list[TaskRow]()
+        due = [*await tasks.due_held(conn, now, BATCH), *await tasks.due_again(conn, now, BATCH)]
+        to_ask = list[TaskRow]()
         jobs = [
             job
             for row in due
@@ -166,7 +167,7 @@ async def _review(
         async def unit(
             conn: AsyncConnection, start: str = after
         ) -> tuple[str | None, list[Job], list[TaskRow]]:
-            found, to_ask = await tasks.queued(conn, start, BATCH), list[TaskRow]()
+            found, to_ask = await tasks.queued(conn, start, BATCH, paused=to_the_end), list[TaskRow]()
             nets = market.held.nets
             in_order = sorted(found, key=lambda row: nets.starts_by(row.id, row.expires_at or now))
             jobs = [

@@ -5,24 +5,28 @@ from dataclasses import dataclass
 from lowtide.exchange.market import Market
 from lowtide.market.deferral.hindsight import Ended, Waiting, by_class
 from lowtide.store import hindsights
+from lowtide.store.hindsights import Pending
 from lowtide.store.tables import HindsightRow
 from lowtide.values.instants import DAY_US
 
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """Slack classes over the whole time, and for each day (µs of its start, UTC); tasks whose window is not over."""
+    """Slack classes over the whole time, and for each day (µs of its start, UTC).
+
+    `pending` are tasks that have ended and were not looked back on yet.
+    """
 
     classes: list[Waiting]
     days: list[tuple[int, list[Waiting]]]
-    pending: int
+    pending: Pending
 
 
 async def savings_of(market: Market, begin: int, end: int, account_id: str | None = None) -> Savings:
     """What waiting came to for tasks that arrived in [begin, end), µs, of one account or of all."""
     async with market.database.read() as conn:
         rows = await hindsights.arrived_between(conn, begin, end, account_id)
-        pending = await hindsights.count_pending(conn, begin, end, account_id)
+        pending = await hindsights.pending(conn, begin, end, account_id)
     days: dict[int, list[Ended]] = {}
     for row in rows:
         days.setdefault(row.arrived_at // DAY_US * DAY_US, []).append(_ended(row))

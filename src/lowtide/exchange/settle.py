@@ -144,10 +144,15 @@ async def settle_failure(
     return started
 
 
-async def settle_exhausted(market: Market, spent: Settlement, failure: Failure) -> None:
-    """The task ends without an answer: `expired` where its deadline has come, else `failed`; its money is voided."""
+async def settle_exhausted(
+    market: Market, spent: Settlement, failure: Failure, *, time_is_up: bool = False
+) -> None:
+    """The task ends without an answer: `expired` where its time is up, else `failed`; its money is voided.
+
+    Its time is up at its deadline, or before where its last try was kept for its latest start.
+    """
     deadline = spent.task.constraints.complete_by
-    late = deadline is not None and spent.ended_at >= deadline
+    late = time_is_up or (deadline is not None and spent.ended_at >= deadline)
     state = TaskState.EXPIRED if late else TaskState.FAILED
     reason = "outage" if late and failure.provider_fault else str(failure.kind)
 
@@ -226,7 +231,7 @@ async def _finish(
     await note_end(conn, row, str(state), receipt, used, spent.ended_at)
     told = settled_values(state, receipt, spent.ended_at, usage)
     await tell_settled(conn, candidate.feed_id, candidate.offer.id, row.auction_id, told)
-    await _tell_winner_that_failed(conn, spent, receipt)
+    await tell_winner_that_failed(conn, spent, receipt)
     await events.add_events(
         conn,
         [
@@ -241,7 +246,7 @@ async def _finish(
     await log.append(conn, "settlement", row.auction_id, settlement_line(row, state, receipt, spent.ended_at))
 
 
-async def _tell_winner_that_failed(conn: AsyncConnection, spent: Settlement, receipt: dict[str, Any]) -> None:
+async def tell_winner_that_failed(conn: AsyncConnection, spent: Settlement, receipt: dict[str, Any]) -> None:
     """Where another bid served the task, the bidder that won it is told that nothing is paid."""
     row, served_by = spent.row, spent.attempt.candidate.offer.id
     award = orjson.loads(row.award) if spent.attempt.number > 1 and row.award else {}

@@ -8,6 +8,7 @@ from lowtide.exchange.expire import expire
 from lowtide.exchange.job import Job
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_settled
+from lowtide.exchange.outage import waiting
 from lowtide.exchange.redecide import decide_again
 from lowtide.exchange.settle import Settlement, end_failed, note_failure, settled_values
 from lowtide.market.states import TaskState
@@ -17,9 +18,12 @@ from lowtide.store.tables import TaskRow
 from lowtide.wire.call import Failure
 
 
-async def take_back(market: Market, spent: Settlement, failure: Failure, refused: set[int]) -> Job | None:
+async def take_back(
+    market: Market, spent: Settlement, failure: Failure, refused: set[int], retry_at: int | None = None
+) -> Job | None:
     """End a spot call without an answer and decide again as of its end, without the `refused` rows, in one commit.
 
+    Where nobody else serves it, it tries again at `retry_at` (µs), or where that is None at the next place.
     Gives the job to carry on, None where the task waits or has ended. Raises LostRace where it was ended meanwhile.
     """
     now, called = spent.ended_at, spent.attempt.candidate
@@ -42,11 +46,19 @@ async def take_back(market: Market, spent: Settlement, failure: Failure, refused
         job = await decide_again(conn, market, row, now, seed, refused)
         if job is None:
             await _queue_what_is_left(conn, row)
+            if retry_at is not None:
+                await _wait_out(conn, row.id, failure, retry_at)
         return job
 
     job = await market.database.writer.write(unit)
     await note_failure(market, spent, failure)
     return job
+
+
+async def _wait_out(conn: AsyncConnection, task_id: str, failure: Failure, retry_at: int) -> None:
+    left = await tasks.get_task(conn, task_id)
+    if left is not None and left.state == TaskState.QUEUED:
+        await tasks.touch(conn, left.id, left.state, left.version, **waiting(failure, retry_at))
 
 
 async def _queue_what_is_left(conn: AsyncConnection, row: TaskRow) -> None:

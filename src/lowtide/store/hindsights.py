@@ -1,9 +1,9 @@
 """What waiting came to, task by task: noted when a held task ends, looked back on once its window is over."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from lowtide.store import rows
@@ -58,19 +58,29 @@ async def arrived_between(
     return await rows.fetch(conn, query, HindsightRow)
 
 
-async def count_pending(
-    conn: AsyncConnection, from_us: int, to_us: int, account_id: str | None = None
-) -> int:
-    """How many tasks that arrived in [from_us, to_us) have ended and were not looked back on yet."""
-    query = (
-        select(func.count())
-        .select_from(_HINDSIGHTS)
-        .where(
-            _HINDSIGHTS.c.arrived_at >= from_us,
-            _HINDSIGHTS.c.arrived_at < to_us,
-            _HINDSIGHTS.c.due_at.is_not(None),
-        )
+class Pending(NamedTuple):
+    """Tasks not looked back on yet: how many, when the first is (µs), what those served paid and would have at once."""
+
+    tasks: int = 0
+    next_at: int | None = None
+    paid_nano: int = 0
+    immediate_nano: int = 0
+
+
+async def pending(conn: AsyncConnection, from_us: int, to_us: int, account_id: str | None = None) -> Pending:
+    """Of tasks that arrived in [from_us, to_us), those that have ended and were not looked back on yet."""
+    served = _HINDSIGHTS.c.immediate_nano.is_not(None)
+    query = select(
+        func.count(),
+        func.min(_HINDSIGHTS.c.due_at),
+        func.coalesce(func.sum(case((served, _HINDSIGHTS.c.paid_nano), else_=0)), 0),
+        func.coalesce(func.sum(_HINDSIGHTS.c.immediate_nano), 0),
+    ).where(
+        _HINDSIGHTS.c.arrived_at >= from_us,
+        _HINDSIGHTS.c.arrived_at < to_us,
+        _HINDSIGHTS.c.due_at.is_not(None),
     )
-    return await rows.scalar_int(
-        conn, query if account_id is None else query.where(_HINDSIGHTS.c.account_id == account_id)
-    )
+    if account_id is not None:
+        query = query.where(_HINDSIGHTS.c.account_id == account_id)
+    count, first, paid, immediate = (await conn.execute(query)).one()
+    return Pending(count, first, int(paid), int(immediate))

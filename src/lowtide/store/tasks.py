@@ -69,19 +69,39 @@ async def due_held(conn: AsyncConnection, now_us: int, limit: int) -> list[TaskR
 
 
 async def due_queued(conn: AsyncConnection, now_us: int, limit: int) -> list[TaskRow]:
-    """Claim queued tasks whose time in the queue is over, the longest over first."""
+    """Claim queued tasks whose time in the queue is over, the longest over first; not those that only paused."""
+    until = _TASKS.c.complete_by
+    ended = or_(_TASKS.c.release_at.is_(None), until.is_(None), until <= now_us)
     query = (
         select(_TASKS)
-        .where(IS_QUEUED, _TASKS.c.expires_at <= now_us)
+        .where(IS_QUEUED, _TASKS.c.expires_at <= now_us, ended)
         .order_by(_TASKS.c.expires_at)
         .limit(limit)
     )
     return await rows.fetch(conn, query.with_for_update(skip_locked=True), TaskRow)
 
 
-async def queued(conn: AsyncConnection, after: str, limit: int) -> list[TaskRow]:
-    """Claim queued tasks to try again, the oldest first, those after the id `after`."""
+async def due_again(conn: AsyncConnection, now_us: int, limit: int) -> list[TaskRow]:
+    """Claim queued tasks that paused and whose pause is over, with time left, the longest over first."""
+    query = (
+        select(_TASKS)
+        .where(
+            IS_QUEUED,
+            _TASKS.c.expires_at <= now_us,
+            _TASKS.c.release_at <= now_us,
+            _TASKS.c.complete_by > now_us,
+        )
+        .order_by(_TASKS.c.expires_at)
+        .limit(limit)
+    )
+    return await rows.fetch(conn, query.with_for_update(skip_locked=True), TaskRow)
+
+
+async def queued(conn: AsyncConnection, after: str, limit: int, *, paused: bool = True) -> list[TaskRow]:
+    """Claim queued tasks to try again, the oldest first, those after the id `after`; `paused` ones too, or not."""
     query = select(_TASKS).where(IS_QUEUED, _TASKS.c.id > after).order_by(_TASKS.c.id).limit(limit)
+    if not paused:
+        query = query.where(_TASKS.c.release_at.is_(None))
     return await rows.fetch(conn, query.with_for_update(skip_locked=True), TaskRow)
 
 
@@ -162,7 +182,7 @@ async def leased_by_dead(conn: AsyncConnection, live_owners: Collection[str], li
 
 
 async def next_due(conn: AsyncConnection) -> int | None:
-    """The next instant (µs) at which a held task is released or a queued one expires, or None."""
+    """The next instant (µs) at which a held task is released or a queued one expires or tries again, or None."""
     instants = union_all(
         select(func.min(_TASKS.c.release_at).label("at")).where(IS_HELD),
         select(func.min(_TASKS.c.expires_at).label("at")).where(IS_QUEUED),

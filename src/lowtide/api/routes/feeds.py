@@ -14,6 +14,7 @@ from lowtide.api.json_body import StrictRoute
 from lowtide.api.pages import After, Limit, page
 from lowtide.api.private_urls import refuse_private
 from lowtide.api.routes.sellers import provider_or_404, refuse_others
+from lowtide.exchange.feed_sources import Found
 from lowtide.exchange.feeds import close_feed, feed_or_404, new_feed, register_feed, run_now
 from lowtide.exchange.market import Market
 from lowtide.feeds.fetch import FeedFailed
@@ -45,13 +46,13 @@ async def post_feed(body: NewFeed, market: TheMarket, who: Seller, once: TheClai
             made = await register_feed(market, feed, provider, once.claim)
         except (BadValue, SetupError, FeedFailed) as fault:
             raise _pointed(fault, body) from None
-        shown = feed_views.read_feed(made.feed, made.found.reading, made.found.listed, market.now())
+        shown = feed_views.read_feed(made.feed, made.found, market.now())
         return shown | {"book_version": made.book_version, "secret": made.feed.secret}
 
     async def again(feed_id: str) -> dict[str, Any]:
         async with market.database.read() as conn:
             row = await feed_or_404(conn, feed_id)
-        shown = feed_views.read_feed(row, None, (), market.now())
+        shown = feed_views.read_feed(row, Found(), market.now())
         return shown | {"book_version": market.keeper.book.version, "secret": row.secret}
 
     return await once.answer(make, again, secret=body.kind == "live")
@@ -85,11 +86,11 @@ async def post_run(feed_id: str, market: TheMarket, who: Seller, once: TheClaim)
 
     async def make() -> dict[str, Any]:
         made = await run_now(market, feed, once.claim)
-        shown = feed_views.read_feed(made.feed, made.found.reading, made.found.listed, market.now())
+        shown = feed_views.read_feed(made.feed, made.found, market.now())
         return shown | {"book_version": made.book_version, "secret": None}
 
     async def again(feed_id: str) -> dict[str, Any]:
-        shown = feed_views.read_feed(await _owned(market, who, feed_id), None, (), market.now())
+        shown = feed_views.read_feed(await _owned(market, who, feed_id), Found(), market.now())
         return shown | {"book_version": market.keeper.book.version, "secret": None}
 
     return await once.answer(make, again, 200)

@@ -44,7 +44,10 @@ async def read_savings(
     return {
         "from": when(begin),
         "to": when(end),
-        "pending": found.pending,
+        "pending": found.pending.tasks,
+        "next_at": when(found.pending.next_at),
+        "pending_paid_usd": usd(found.pending.paid_nano),
+        "pending_immediate_usd": usd(found.pending.immediate_nano),
         "classes": [waited(one) for one in found.classes],
         "days": [
             {"day": rfc3339(day)[:10], "classes": [waited(one) for one in classes]}
