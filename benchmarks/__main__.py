@@ -9,6 +9,7 @@ from benchmarks import (
     bench_feeds,
     bench_holds,
     bench_kernel,
+    bench_pools,
     bench_spot,
     bench_store,
 )
@@ -24,7 +25,8 @@ def main() -> int:
     parser.add_argument("--holds", type=int, default=1_000_000, help="how many tasks to hold at once")
     options = parser.parse_args()
     missed = bench_kernel.run() + bench_store.run(options.auctions) + bench_feeds.run(options.seconds)
-    missed += bench_clearing.run() + bench_deferral.run() + bench_holds.run(options.holds) + bench_spot.run()
+    missed += bench_clearing.run() + bench_deferral.run() + bench_pools.run()
+    missed += bench_holds.run(options.holds) + bench_spot.run()
     for line in missed:
         print(f"Missed: {line}.", file=sys.stderr)
     return 1 if missed else 0

@@ -221,12 +221,20 @@ def decide(
     closes_at: int | None = None,
     closed_lanes: tuple[str, ...] = (),
     forecasts: Mapping[str, Forecast] = MappingProxyType({}),
+    pools: Mapping[tuple[str, ...], Forecast] = MappingProxyType({}),
     preemptible: tuple[str, ...] = (),
     resting: Mapping[str, int] = MappingProxyType({}),
     job: JobProgress | None = None,
     may_wait: bool = True,
 ) -> Result:
-    """Decide a task on a book. `refused` names the offers whose reservation failed; `forecasts`, `resting` are by offer."""
+    """Decide a task on a book. `refused` names the offers whose reservation failed; `forecasts`, `resting` are by offer.
+
+    `pools` are by the offers in it.
+    """
+    uses = [ForecastUse(market.row_of[name], found) for name, found in forecasts.items()]
+    for names, found in pools.items():
+        rows = tuple(market.row_of[name] for name in names)
+        uses.append(ForecastUse(rows[0], found, rows))
     inputs = Inputs(
         rule,
         tuple(market.row_of[name] for name in refused),
@@ -234,7 +242,7 @@ def decide(
         tuple(live),
         closes_at,
         closed_lanes,
-        forecasts=tuple(ForecastUse(market.row_of[name], found) for name, found in forecasts.items()),
+        forecasts=tuple(uses),
         preemptible=preemptible,
         resting=tuple((market.row_of[name], until) for name, until in resting.items()),
         job=job,

@@ -31,6 +31,24 @@ class ForecastScore(Shown):
     saved: float | None = told("share of the cost of running at once")
 
 
+class PoolScore(Shown):
+    """How tasks of this slack that any offer of the pool may serve would have done, over the last 28 days that are over."""
+
+    slack_hours: int
+    tasks: int = told("one task an hour")
+    captured: float | None = told("share of the clairvoyant's saving, with the pool's forecast")
+    captured_alone: float | None = told("with the offers' own forecasts alone")
+    used: bool = told("tasks weigh the pool's forecast: it has done better than the offers' own")
+
+
+class PoolForecast(Shown):
+    """What is forecast of the cheapest of the offers of one model on one lane."""
+
+    offer_ids: list[str]
+    made_at: Time
+    score: list[PoolScore]
+
+
 class ReferenceCall(Shown):
     """The call whose price stands for the offer's."""
 
@@ -52,6 +70,7 @@ class OfferForecast(Shown):
     quantiles: list[PriceQuantiles]
     known: list[KnownPrice] = told("steps that are posted ahead; they come before any forecast")
     score: list[ForecastScore]
+    pool: PoolForecast | None = told("of the offers like it; null: it has none like it, or none is forecast")
     note: str | None = told("why there is no forecast; null where there is one")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from lowtide.api.views import money, prices, when
 from lowtide.exchange.expected_prices import ExpectedPrices
 from lowtide.exchange.followed_prices import CHANGED_WITHIN_DAYS, LEAST_DAYS
-from lowtide.exchange.forecasts import SLOT_US
+from lowtide.exchange.forecasts import SLOT_US, PoolForecast
 from lowtide.market.deferral.reference import INPUT_TOKENS, OUTPUT_TOKENS
 from lowtide.values.instants import SECOND_US
 
@@ -45,12 +45,34 @@ def offer_forecast(found: ExpectedPrices) -> dict[str, Any]:
         if made is None
         else [
             {
-                "slack_hours": slack * SLOT_US // SECOND_US // 3_600,
+                "slack_hours": _hours(slack),
                 "tasks": score.tasks,
                 "captured": score.captured,
                 "saved": score.saved,
             }
             for slack, score in made.scores.items()
         ],
+        "pool": None if found.pool is None else _pool(found.pool),
         "note": _NO_FORECAST if made is None else None,
     }
+
+
+def _pool(pool: PoolForecast) -> dict[str, Any]:
+    return {
+        "offer_ids": list(pool.offer_ids),
+        "made_at": when(pool.made_at),
+        "score": [
+            {
+                "slack_hours": _hours(slack),
+                "tasks": pooled.tasks,
+                "captured": pooled.captured,
+                "captured_alone": alone.captured,
+                "used": slack in pool.by_slack,
+            }
+            for slack, (pooled, alone) in pool.scores.items()
+        ],
+    }
+
+
+def _hours(slack: int) -> int:
+    return slack * SLOT_US // SECOND_US // 3_600

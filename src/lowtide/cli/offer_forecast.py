@@ -61,6 +61,25 @@ def _show(told: dict[str, Any]) -> None:
     ]
     columns = ("slack", "of what could be saved", "of the cost at once")
     table(columns, scores, right=columns)
+    if told["pool"] is not None:
+        _show_pool(told["pool"])
+
+
+def _show_pool(pool: dict[str, Any]) -> None:
+    typer.echo(
+        f"\nWhere any of the {len(pool['offer_ids'])} offers of its model and lane may serve them, of what could be saved:"
+    )
+    rows = [
+        (
+            f"{score['slack_hours']} h",
+            _share(score["captured"]),
+            _share(score["captured_alone"]),
+            "the pool's" if score["used"] else "their own",
+        )
+        for score in pool["score"]
+    ]
+    columns = ("slack", "with the pool's forecast", "with their own alone", "used")
+    table(columns, rows, right=columns[:3])
 
 
 def _share(share: float | None) -> str:

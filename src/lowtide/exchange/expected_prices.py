@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lowtide.exchange.forecasts import SLOT_US, OfferForecast
+from lowtide.exchange.forecasts import SLOT_US, OfferForecast, PoolForecast
 from lowtide.exchange.market import Market
 from lowtide.market.book import Row
 from lowtide.market.deferral.reference import reference_nano
@@ -38,7 +38,10 @@ class ForecastSlot:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedPrices:
-    """What an offer is expected to cost until an instant; `forecast` None where its price is not forecast here."""
+    """What an offer is expected to cost until an instant; `forecast` None where its price is not forecast here.
+
+    `pool` is what is forecast of the cheapest of the offers like it; None without any.
+    """
 
     offer_id: str
     as_of: int
@@ -47,6 +50,7 @@ class ExpectedPrices:
     known: tuple[KnownStep, ...]
     forecast: OfferForecast | None
     slots: tuple[ForecastSlot, ...]
+    pool: PoolForecast | None
 
 
 def expected_prices(market: Market, offer_id: str, until: int | None) -> ExpectedPrices:
@@ -65,7 +69,8 @@ def expected_prices(market: Market, offer_id: str, until: int | None) -> Expecte
     row, made = book.rows[number], market.forecasts.of(offer_id)
     slots = () if made is None else tuple(_slots(made, now, until))
     current = _reference(_posted(row, now))
-    return ExpectedPrices(offer_id, now, until, current, tuple(_steps(row, now, until)), made, slots)
+    known, pool = tuple(_steps(row, now, until)), market.forecasts.pool_of(offer_id)
+    return ExpectedPrices(offer_id, now, until, current, known, made, slots, pool)
 
 
 def _slots(made: OfferForecast, now: int, until: int) -> Iterator[ForecastSlot]:

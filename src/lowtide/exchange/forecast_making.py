@@ -4,14 +4,16 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import structlog
 
 from lowtide.exchange.followed_prices import CHANGED_WITHIN_DAYS, FollowedPrice
+from lowtide.exchange.forecast_pools import Followed, PoolMaker, pools_of
 from lowtide.exchange.forecasts import SLACKS, SLOT_US, OfferForecast
 from lowtide.exchange.market import Market
 from lowtide.exchange.prices import Range, price_bars_of
@@ -26,8 +28,11 @@ SETTLE_US = MINUTE_US
 MOST_OFFERS = 100
 """Those that changed most often; a fit takes some 60 ms, and an offer a few seconds when it is first seen."""
 _LOOK_BACK_DAYS, _MOST_SLOTS = 120, 240 * 24
+_MOST_SEEN = 2 * MOST_OFFERS
+"""Changing offers looked at; where there are more, which prices are steady is not known."""
 _PAUSE_S = 0.005
 _NICE = 10
+_T = TypeVar("_T")
 _log = structlog.get_logger()
 
 
@@ -38,6 +43,8 @@ class ForecastMaker:
         self._market = market
         self._followed: dict[str, FollowedPrice] = {}
         self._forecasters: dict[str, Forecaster] = {}
+        self._newest: dict[str, Followed] = {}
+        self._pools = PoolMaker()
         self._made_for = -1
         self._worker: ThreadPoolExecutor | None = None
 
@@ -49,7 +56,7 @@ class ForecastMaker:
             return len(market.forecasts.known())
         self._made_for = slot
         async with market.database.read() as conn:
-            found = await price_bars.changing(conn, now - CHANGED_WITHIN_DAYS * DAY_US, now, 2 * MOST_OFFERS)
+            found = await price_bars.changing(conn, now - CHANGED_WITHIN_DAYS * DAY_US, now, _MOST_SEEN)
         book, wanted = market.keeper.book, dict[str, str]()
         for offer_id, source in found:
             row = book.row_of.get(offer_id)
@@ -68,6 +75,9 @@ class ForecastMaker:
                 self._forget(offer_id)
         for gone in market.forecasts.known() - self._followed.keys():
             market.forecasts.take(gone, None)
+        changing = {offer_id for offer_id, _ in found}
+        pools = pools_of(market.keeper.book, self._newest, changing, now) if len(found) < _MOST_SEEN else {}
+        market.forecasts.take_pools(await self._pools.forecasts(pools, now, self._work))
         market.forecasts.made = True
         return len(market.forecasts.known())
 
@@ -79,6 +89,12 @@ class ForecastMaker:
     def _forget(self, offer_id: str) -> None:
         self._followed.pop(offer_id, None)
         self._forecasters.pop(offer_id, None)
+        self._newest.pop(offer_id, None)
+
+    async def _work(self, slow: Callable[..., _T], *given: Any) -> _T:
+        """One slow call on the worker; others get their turn after it."""
+        self._worker = self._worker or _modest_worker()
+        return await asyncio.get_running_loop().run_in_executor(self._worker, _after_a_pause, slow, *given)
 
     async def _forecast(self, offer_id: str, source: str) -> OfferForecast | None:
         now = self._market.now()
@@ -87,18 +103,20 @@ class ForecastMaker:
             begin = (now - _LOOK_BACK_DAYS * DAY_US) // SLOT_US * SLOT_US
             followed = self._followed[offer_id] = FollowedPrice(source, begin)
             self._forecasters.pop(offer_id, None)
+            self._newest.pop(offer_id, None)
         price = await self._read_on(offer_id, followed, now)
         if price is None or not followed.can_be_forecast(price):
+            self._newest.pop(offer_id, None)
             return None
-        self._worker = self._worker or _modest_worker()
-        work = partial(asyncio.get_running_loop().run_in_executor, self._worker)
-        series = await work(_series, [*followed.over, price], followed.start)
+        prices = [*followed.over, price]
+        series = await self._work(_series, prices, followed.start)
         forecaster = self._forecasters.get(offer_id)
         if forecaster is None:
             forecaster = self._forecasters[offer_id] = Forecaster(offer_id, series, SLACKS[-1])
-        while not await work(_step, forecaster, series):
+        while not await self._work(forecaster.extend, series, True):
             continue
-        return await work(_made, forecaster, offer_id, now)
+        self._newest[offer_id] = Followed(forecaster, prices, followed.start)
+        return await self._work(_made, forecaster, offer_id, now)
 
     async def _read_on(self, offer_id: str, followed: FollowedPrice, now: int) -> int | None:
         """Take over the slots that are over, and give the price now; None where there is none."""
@@ -115,10 +133,9 @@ def _series(prices: list[int], start: int) -> Series:
     return series_of(np.array(prices, dtype=np.float64), start, SLOT_US)
 
 
-def _step(forecaster: Forecaster, series: Series) -> bool:
-    """One fit at most; whether all of the history is taken over."""
+def _after_a_pause(slow: Callable[..., _T], *given: Any) -> _T:
     time.sleep(_PAUSE_S)
-    return forecaster.extend(series, one_fit=True)
+    return slow(*given)
 
 
 def _made(forecaster: Forecaster, offer_id: str, now: int) -> OfferForecast:

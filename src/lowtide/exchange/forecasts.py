@@ -3,7 +3,7 @@
 Where a node has none for an offer, as for prices that never change, only posted prices are waited for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lowtide.market.book import Book
@@ -31,11 +31,26 @@ class OfferForecast:
     path: tuple[tuple[int, int, int], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PoolForecast:
+    """What is forecast of the cheapest of like offers, for the slacks where that has done better than their own forecasts.
+
+    `scores`: by slack how tasks that any of them may serve did with the pool's forecasts, and how without.
+    """
+
+    name: str
+    offer_ids: tuple[str, ...]
+    made_at: int
+    by_slack: Mapping[int, Forecast]
+    scores: Mapping[int, tuple[Score, Score]]
+
+
 class Forecasts:
     """The newest forecasts on this node."""
 
     def __init__(self) -> None:
         self._newest: dict[str, OfferForecast] = {}
+        self._pools: tuple[PoolForecast, ...] = ()
         self._uses: dict[int, tuple[ForecastUse, ...]] = {}
         self.made = False
         """Whether this node has made its first: before, nothing is to be concluded from having none."""
@@ -51,10 +66,22 @@ class Forecasts:
         slack = next((slots for slots in SLACKS if slots * SLOT_US >= complete_by - now), SLACKS[-1])
         if slack not in self._uses:
             rows = ((book.row_of.get(offer_id), one) for offer_id, one in self._newest.items())
-            self._uses[slack] = tuple(
-                ForecastUse(row, one.by_slack[slack]) for row, one in rows if row is not None
-            )
+            uses = [ForecastUse(row, one.by_slack[slack]) for row, one in rows if row is not None]
+            for pool in self._pools:
+                if slack in pool.by_slack and all(name in book.row_of for name in pool.offer_ids):
+                    members = tuple(book.row_of[name] for name in pool.offer_ids)
+                    uses.append(ForecastUse(members[0], pool.by_slack[slack], members))
+            self._uses[slack] = tuple(uses)
         return self._uses[slack]
+
+    def pool_of(self, offer_id: str) -> PoolForecast | None:
+        """The newest of the pool that an offer is in, None where there is none."""
+        return next((pool for pool in self._pools if offer_id in pool.offer_ids), None)
+
+    def take_pools(self, pools: Iterable[PoolForecast]) -> None:
+        """Take over the newest of all pools."""
+        self._pools = tuple(pools)
+        self._uses.clear()
 
     def known(self) -> set[str]:
         """Offers that have one."""

@@ -26,6 +26,7 @@ from lowtide.exchange.starting import start_waiting
 from lowtide.exchange.task_past import TaskPast, past_of
 from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision
 from lowtide.market.book import Book
+from lowtide.market.deferral.continuation import POOL
 from lowtide.market.deferral.known import Deferral
 from lowtide.market.record import AuctionIds, auction_key
 from lowtide.market.spot import Inputs
@@ -257,5 +258,5 @@ def _goes_on(hold: dict[str, Any], plan: Deferral, book: Book) -> bool:
     return (
         plan.forecast is not None
         and hold.get("policy") == plan.policy
-        and hold.get("offer_id") == book.rows[plan.row].offer.id
+        and (plan.policy == POOL or hold.get("offer_id") == book.rows[plan.row].offer.id)
     )

@@ -7,6 +7,7 @@ from lowtide.market.auction import AWARDED, HELD, NO_OFFERS, QUEUED, Decision
 from lowtide.market.bid import input_tokens
 from lowtide.market.book import GENERAL, Book, quality_in
 from lowtide.market.columns import full
+from lowtide.market.deferral.continuation import POOL
 from lowtide.market.deferral.known import SPOT_RETURN, Deferral, slot_after_latest_start
 from lowtide.market.eligibility import LossReason, answer_ms, completion_p99_ms, progress
 from lowtide.market.lane_words import by_batch, name_of, over_net, too_late, when
@@ -207,8 +208,9 @@ def held_because(book: Book, plan: Deferral) -> str:
             f"until {when(plan.release_at)}. It starts by {when(plan.latest_start)} at the latest, to be done in time."
         )
     if plan.forecast is not None:
+        whom = f"the cheapest offer of {book.rows[plan.row].offer.model}" if plan.policy == POOL else offer
         return (
-            f"{now}; to wait for {offer} is forecast ({plan.policy}) to cost ${usd(plan.expected_nano)}, so it waits while "
+            f"{now}; to wait for {whom} is forecast ({plan.policy}) to cost ${usd(plan.expected_nano)}, so it waits while "
             f"the best bid is above ${usd(plan.reservation_nano)}, and looks again at {when(plan.release_at)}. It starts "
             f"by {when(plan.latest_start)} at the latest, to be done in time."
         )

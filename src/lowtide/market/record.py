@@ -103,7 +103,10 @@ def inputs_values(inputs: Inputs) -> dict[str, Any]:
     if inputs.batches:
         values["batches"] = [[one.provider, list(one.quantiles_ms)] for one in inputs.batches]
     if inputs.forecasts:
-        values["forecasts"] = [[use.row, use.forecast.digest()] for use in inputs.forecasts]
+        values["forecasts"] = [
+            [use.row, use.forecast.digest(), *([list(use.members)] if use.members else [])]
+            for use in inputs.forecasts
+        ]
     if not inputs.may_wait:
         values["may_wait"] = False
     if inputs.preemptible:
@@ -120,7 +123,7 @@ def inputs_values(inputs: Inputs) -> dict[str, Any]:
 
 def forecasts_named(values: dict[str, Any]) -> list[str]:
     """The digests of the forecasts that inputs in JSON form name."""
-    return [digest for _, digest in values.get("forecasts", ())]
+    return [digest for _, digest, *_ in values.get("forecasts", ())]
 
 
 def inputs_from_values(values: dict[str, Any], forecasts: Mapping[str, Forecast] = _NONE) -> Inputs:
@@ -133,7 +136,10 @@ def inputs_from_values(values: dict[str, Any], forecasts: Mapping[str, Forecast]
         values.get("closes_at"),
         tuple(values.get("closed_lanes", ())),
         tuple(BatchTimes(provider, tuple(times)) for provider, times in values.get("batches", ())),
-        tuple(ForecastUse(row, forecasts[digest]) for row, digest in values.get("forecasts", ())),
+        tuple(
+            ForecastUse(row, forecasts[digest], *(tuple(rows) for rows in members))
+            for row, digest, *members in values.get("forecasts", ())
+        ),
         values.get("may_wait", True),
         tuple(values.get("preemptible", ())),
         tuple((row, until) for row, until in values.get("resting", ())),

@@ -66,9 +66,16 @@ def wait_for_forecast(
 def _weighed(
     spot: Spot, forecasts: tuple[ForecastUse, ...], as_of: int, latest: int
 ) -> Iterator[ForecastUse]:
-    """Those of the best bids' offers, made in this slot or the one before, where prices are not posted anyway."""
+    """Those of the best bids' offers, made in this slot or the one before, where prices are not posted anyway.
+
+    A pool's stands for the best of its bids now, and only where all of it can serve the task.
+    """
     rows = {bid.row for bid in spot.top}
     for use in forecasts:
+        if use.members:
+            if spot.reason[list(use.members)].any():
+                continue
+            use = use._replace(row=max(use.members, key=spot.score.item))
         slot_us = use.forecast.slot_us
         age = as_of // slot_us - use.forecast.made_at // slot_us
         if use.row not in rows or age not in (0, 1) or _next_slot(use.forecast, as_of) > latest:

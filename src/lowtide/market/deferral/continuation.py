@@ -8,6 +8,9 @@ import orjson
 
 from lowtide.values.canonical import canonical, sha256
 
+POOL = "pool"
+"""The policy's name where a task waits for the cheapest of a pool of like offers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
@@ -52,7 +55,8 @@ def forecast_from_line(line: bytes) -> Forecast:
 
 
 class ForecastUse(NamedTuple):
-    """The forecast of the price of a row's offer, for a task of some slack."""
+    """The forecast of the price of a row's offer, for a task of some slack; of a pool the cheapest of `members`, by row."""
 
     row: int
     forecast: Forecast
+    members: tuple[int, ...] = ()

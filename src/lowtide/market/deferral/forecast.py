@@ -58,13 +58,7 @@ class Forecaster:
 
     def score(self, slack: int) -> Score:
         """How the forecasts for this slack did."""
-        series, done = self._series, self._track.slots
-        span = slice(max(0, done - slack - _SCORED_DAYS * series.slots_a_day), max(0, done - slack))
-        prices = series.prices[:done]
-        paid = costs(prices, self._all(slack))[span, slack]
-        least, now = clairvoyant(prices, slack)[span].sum(), prices[span].sum()
-        saved, most = float(now - paid.sum()), float(now - least)
-        return Score(len(paid), saved / most if most > 0 else None, saved / float(now) if now > 0 else None)
+        return score_of(self._series.until(self._track.slots), self.values(slack), slack)
 
     def path(self) -> tuple[tuple[int, int, int], ...]:
         """10 %, 50 % and 90 % quantiles of the price, whole numbers, of each slot up to the horizon; empty if not known."""
@@ -75,14 +69,25 @@ class Forecaster:
         return tuple((_whole(low), _whole(middle), _whole(high)) for low, middle, high in found.tolist())
 
     def _newest(self, slack: int) -> Floats:
-        found = self._all(slack)
+        found = self.values(slack)
         return found[-1] if len(found) else np.full(slack + 1, np.inf)
 
-    def _all(self, slack: int) -> Floats:
+    def values(self, slack: int) -> Floats:
+        """Continuation values of every slot so far, [slots, slack + 1], as they would have been then."""
         if slack not in self._values:
             seen = self._series.until(self._track.slots)
             self._values[slack] = values_of(seen, self._track, MIXTURE, slack)
         return self._values[slack]
+
+
+def score_of(series: Series, values: Floats, slack: int) -> Score:
+    """How tasks of a slack would have done by these continuation values, of which each slot has its own."""
+    done = len(values)
+    span = slice(max(0, done - slack - _SCORED_DAYS * series.slots_a_day), max(0, done - slack))
+    paid = costs(series.prices, values)[span, slack]
+    least, now = clairvoyant(series.prices, slack)[span].sum(), series.prices[span].sum()
+    saved, most = float(now - paid.sum()), float(now - least)
+    return Score(len(paid), saved / most if most > 0 else None, saved / float(now) if now > 0 else None)
 
 
 def _whole(value: float) -> int:
