@@ -1,6 +1,6 @@
-"""What forecasts of pools add where two sellers may serve a task: each pair of the shared traces as two sellers of one model.
+"""What forecasts of pools add where two sellers may serve a task: the shared traces, by pairs.
 
-Prices are brought to the same mean over the last 150 days that both have, and to a hundredth of it at least. Every hour
+A pair stands for two sellers of one model. Prices are brought to the same mean over the last 150 days that both have, and to a hundredth of it at least. Every hour
 the pool's forecast is used if it did better than the sellers' own on the windows of the 28 days before.
 """
 
@@ -35,7 +35,7 @@ def run() -> list[str]:
     found = np.array([_captured(one, other) for (_, one), (_, other) in combinations(moving, 2)])
     alone, pooled = found.mean(axis=0)
     for slack, before, after in zip(SLACKS_H, alone, pooled, strict=True):
-        print(f"pools: {len(found)} pairs, {slack} h: captured {before:.3f} by their own forecasts, {after:.3f} with the pool's")
+        print(f"pools: {len(found)} pairs, {slack} h: captured {before:.3f} by their own, {after:.3f} with the pool's")
     if (pooled < alone).any():
         return ["pools capture less than their sellers' own forecasts"]
     return []
