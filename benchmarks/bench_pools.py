@@ -1,7 +1,8 @@
 """What forecasts of pools add where two sellers may serve a task: the shared traces, by pairs.
 
-A pair stands for two sellers of one model. Prices are brought to the same mean over the last 150 days that both have, and to a hundredth of it at least. Every hour
-the pool's forecast is used if it did better than the sellers' own on the windows of the 28 days before.
+A pair stands for two sellers of one model. Prices are brought to the same mean over the last 150 days that both have,
+and to a hundredth of it at least. Every hour the pool's forecast is used if it did better than the sellers' own on the
+windows of the 28 days before.
 """
 
 import os
