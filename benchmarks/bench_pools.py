@@ -31,12 +31,16 @@ def run() -> list[str]:
         print("pools: skipped, LOWTIDE_TRACES names no folder of traces")
         return []
     traces = [(path.name.split(".")[0], read_trace(path)) for path in sorted(Path(folder).glob("*.csv*"))]
-    hourly = [(name, one.series("UTC").prices) for name, one in traces if one.series("UTC").slot_us == HOUR_US]
+    hourly = [
+        (name, one.series("UTC").prices) for name, one in traces if one.series("UTC").slot_us == HOUR_US
+    ]
     moving = [(name, prices) for name, prices in hourly if _saving(_scaled(prices, _SLOTS)) > _FLAT]
     found = np.array([_captured(one, other) for (_, one), (_, other) in combinations(moving, 2)])
     alone, pooled = found.mean(axis=0)
     for slack, before, after in zip(SLACKS_H, alone, pooled, strict=True):
-        print(f"pools: {len(found)} pairs, {slack} h: captured {before:.3f} by their own, {after:.3f} with the pool's")
+        print(
+            f"pools: {len(found)} pairs, {slack} h: captured {before:.3f} by their own, {after:.3f} with the pool's"
+        )
     if (pooled < alone).any():
         return ["pools capture less than their sellers' own forecasts"]
     return []
