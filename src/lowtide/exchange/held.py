@@ -7,12 +7,11 @@ What it does not know of, or no longer, is released by the clock all the same: t
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
+from lowtide.exchange.hold_columns import BYTES_A_HOLD, HoldRows, columns_of, middling, values_of
 from lowtide.exchange.nets import Nets
 from lowtide.exchange.task_class import class_of
 from lowtide.market.auction import AWARDED, HELD, Decision, decide
@@ -21,7 +20,7 @@ from lowtide.market.columns import Ints
 from lowtide.market.deferral.crowding import Room, Slot
 from lowtide.market.deferral.known import POLICY, Deferral
 from lowtide.market.deferral.net import PREEMPTIBLE
-from lowtide.market.deferral.screening import NONE, Holds, concerned, to_decide_again
+from lowtide.market.deferral.screening import concerned, to_decide_again
 from lowtide.market.eligibility import LossReason, for_good
 from lowtide.market.spot import Inputs, Spot
 from lowtide.market.task import Task, task_from_values
@@ -31,53 +30,15 @@ from lowtide.store.database import Database
 CHUNK = 65_536
 """Holds that are screened before others get their turn."""
 PAGE, PAGES = 1_000, 20
-_HOLD = np.dtype(
-    [
-        ("id", "S32"),
-        ("row", np.int32),
-        ("input_bytes", np.int32),
-        ("slot", np.int64),
-        ("release_at", np.int64),
-        ("complete_by", np.int64),
-        ("max_cost", np.int64),
-        ("value", np.int64),
-        ("per_second", np.int64),
-    ]
-)
-BYTES_A_HOLD = _HOLD.itemsize
 _UNKNOWN_ROW = -1
 _THE_FIRST = (-(2**63), "")
-
-
-class _Rows:
-    """Holds of one class, in an array that grows."""
-
-    def __init__(self) -> None:
-        self._array: NDArray[Any] = np.zeros(64, dtype=_HOLD)
-        self.count = 0
-
-    def add(self, values: tuple[Any, ...]) -> None:
-        if self.count == len(self._array):
-            self._array = np.concatenate([self._array, np.zeros(max(64, self.count // 8), dtype=_HOLD)])
-        self._array[self.count] = values
-        self.count += 1
-
-    def part(self, first: int, end: int) -> NDArray[Any]:
-        return self._array[first : min(end, self.count)]
-
-    def drop(self, first: int, gone: NDArray[np.bool_]) -> None:
-        """Take these out of the part that begins at `first`; what follows moves up."""
-        end = first + len(gone)
-        kept = np.concatenate([self._array[first:end][~gone], self._array[end : self.count]])
-        self._array[first : first + len(kept)] = kept
-        self.count = first + len(kept)
 
 
 class HeldTasks:
     """What is held, by class of task: a class is of tasks alike but in size, budget, value, deadline, price of time."""
 
     def __init__(self) -> None:
-        self._classes: dict[Task, _Rows] = {}
+        self._classes: dict[Task, HoldRows] = {}
         self._book = Book(0, [])
         self._due: dict[str, None] = {}
         self._loaded_to: tuple[int, str] | None = _THE_FIRST
@@ -173,7 +134,7 @@ class HeldTasks:
             while first < rows.count:
                 part = rows.part(first, first + CHUNK)
                 over = part["release_at"] <= now
-                again = to_decide_again(known, _columns(part), book, inputs, changed, now)
+                again = to_decide_again(known, columns_of(part), book, inputs, changed, now)
                 self.decide_soon([name.decode() for name in part["id"][again & ~over].tolist()])
                 found += int((again & ~over).sum())
                 staying = len(part) - int((again | over).sum())
@@ -250,7 +211,7 @@ class HeldTasks:
             part = rows.part(0, rows.count)
             if not len(part):
                 continue
-            spot = spot_of(_middling(like, part))
+            spot = spot_of(middling(like, part))
             room = Room(spot, as_of)
             *_, ends = self.nets.columns(_served_by(room.rows, spot.book))
             deadlines = self._deadlines(room.rows, spot.book, as_of)
@@ -278,20 +239,7 @@ class HeldTasks:
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
     def _add(self, task: Task, row: int, slot: int, release_at: int) -> None:
-        limits, objective = task.constraints, task.objective
-        self._classes.setdefault(class_of(task), _Rows()).add(
-            (
-                task.id.encode(),
-                row,
-                min(task.input_bytes, 2**31 - 1),
-                slot,
-                release_at,
-                limits.complete_by or 0,
-                NONE if limits.max_cost_nano is None else limits.max_cost_nano,
-                objective.value_nano or 0,
-                objective.per_second_nano,
-            )
-        )
+        self._classes.setdefault(class_of(task), HoldRows()).add(values_of(task, row, slot, release_at))
 
 
 def _over_net(decision: Decision) -> bool:
@@ -308,41 +256,9 @@ def _served_by(rows: frozenset[int], book: Book) -> Callable[[Task], bool]:
     return lambda like: bool((for_good(like, book, ())[among] == 0).any())
 
 
-def _middling(like: Task, part: NDArray[Any]) -> Task:
-    limited = np.sort(part["max_cost"][part["max_cost"] != NONE])
-    objective, value = like.objective, int(np.median(part["value"]))
-    return replace(
-        like,
-        input_bytes=int(np.median(part["input_bytes"])),
-        constraints=replace(
-            like.constraints,
-            complete_by=int(part["complete_by"].max()),
-            max_cost_nano=int(limited[len(limited) // 2]) if len(limited) else None,
-        ),
-        objective=replace(
-            objective,
-            value_nano=None if objective.value_nano is None else value,
-            per_second_nano=int(np.median(part["per_second"])),
-        ),
-    )
-
-
 def changed_rows(before: Book, book: Book) -> Iterator[int]:
     """Rows that are other or new in the later book; unchanged ones are the same objects in both."""
     old = before.rows
     for number, row in enumerate(book.rows):
         if number >= len(old) or old[number] is not row:
             yield number
-
-
-def _columns(part: NDArray[Any]) -> Holds:
-    return Holds(
-        part["row"],
-        part["slot"],
-        part["release_at"],
-        part["complete_by"],
-        part["input_bytes"].astype(np.int64),
-        part["max_cost"],
-        part["value"],
-        part["per_second"],
-    )
