@@ -9,7 +9,7 @@ from lowtide.exchange.hindsight import note_end
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_settled
 from lowtide.exchange.outage import waits
-from lowtide.exchange.settle import receipt_values, settled_values, settlement_line
+from lowtide.exchange.receipts import receipt_values, settled_values, settlement_line
 from lowtide.market.states import AttemptState, TaskState
 from lowtide.store import attempts, capacity, events, log, tasks
 from lowtide.store.tables import TaskRow

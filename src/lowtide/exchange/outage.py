@@ -15,11 +15,11 @@ from lowtide.exchange.job import Job
 from lowtide.exchange.ladder import latest_start, next_try, passes_left
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_settled
+from lowtide.exchange.receipts import settled_values
 from lowtide.exchange.settle import (
     Settlement,
     end_failed,
     note_failure,
-    settled_values,
     tell_winner_that_failed,
 )
 from lowtide.market.states import TaskState

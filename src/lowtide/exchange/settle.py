@@ -12,6 +12,7 @@ from lowtide.exchange.hindsight import note_end
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_settled
 from lowtide.exchange.observe import Observed
+from lowtide.exchange.receipts import receipt_values, settled_values, settlement_line, usage_values
 from lowtide.market.book_lines import prices_from_values
 from lowtide.market.deferral.batch_lane import BATCH
 from lowtide.market.states import AttemptState, TaskState
@@ -19,9 +20,7 @@ from lowtide.market.task import Task
 from lowtide.market.usage import Usage, charge
 from lowtide.store import attempts, capacity, events, log, money, tasks
 from lowtide.store.tables import Attempt, TaskRow
-from lowtide.values.canonical import canonical
-from lowtide.values.instants import rfc3339
-from lowtide.values.money import ceil_div, usd
+from lowtide.values.money import ceil_div
 from lowtide.wire.call import Answer, Failure, FailureKind
 
 
@@ -255,46 +254,6 @@ async def tell_winner_that_failed(conn: AsyncConnection, spent: Settlement, rece
         await tell_settled(conn, award["feed"], award["offer_id"], row.auction_id, told)
 
 
-def settled_values(
-    state: str, receipt: dict[str, Any], at: int, usage: Usage | None = None
-) -> dict[str, Any]:
-    """What a bidder is told of the end of a task that it won."""
-    return {
-        "at": rfc3339(at),
-        "state": str(state),
-        "paid_usd": usd(receipt["paid"]),
-        "usage": None if usage is None else usage_values(usage),
-    }
-
-
-def settlement_line(row: TaskRow, state: str, receipt: dict[str, Any], at: int) -> bytes:
-    """The log's line of a task's end: it names the auction and touches no record."""
-    return canonical(
-        {
-            "type": "settlement",
-            "auction_id": row.auction_id,
-            "task_id": row.id,
-            "state": str(state),
-            "at": at,
-            "paid": receipt["paid"],
-            "list": receipt["list"],
-            "immediate": receipt["immediate"],
-            "attempts": [[a["offer_id"], a["outcome"], a["cost"]] for a in receipt["attempts"]],
-        }
-    )
-
-
-def usage_values(usage: Usage) -> dict[str, int]:
-    """The JSON form of a usage, tokens."""
-    return {
-        "input_tokens": usage.input,
-        "output_tokens": usage.output,
-        "cached_tokens": usage.cached,
-        "cache_write_tokens": usage.cache_write,
-        "reasoning_tokens": usage.reasoning,
-    }
-
-
 def _receipt(
     market: Market, spent: Settlement, paid: int, usage: Usage | None, tried: list[Attempt]
 ) -> dict[str, Any]:
@@ -317,40 +276,6 @@ def _receipt(
         deadline_met=None if deadline is None else usage is not None and spent.ended_at <= deadline,
         held_us=0 if hold is None else max(0, hold.get("released_at", spent.ended_at) - row.created_at),
     )
-
-
-def receipt_values(
-    row: TaskRow,
-    tried: list[Attempt],
-    paid: int,
-    list_cost: int | None,
-    immediate: int | None,
-    *,
-    status: str,
-    deadline_met: bool | None,
-    held_us: int,
-) -> dict[str, Any]:
-    """The receipt as the task keeps it; money in nano-USD, None where there is nothing to compare."""
-    return {
-        "status": status,
-        "authorized": row.authorized_nano,
-        "paid": paid,
-        "list": list_cost,
-        "immediate": immediate,
-        "saved": None if immediate is None else immediate - paid,
-        "deadline_met": deadline_met,
-        "held_ms": held_us // 1_000,
-        "attempts": [
-            {
-                "offer_id": a.offer_id,
-                "provider": a.provider,
-                "outcome": a.outcome or a.state,
-                "cost": a.cost_nano,
-                "possibly_billed_twice": a.possibly_billed_twice,
-            }
-            for a in tried
-        ],
-    }
 
 
 def _list_cost(market: Market, candidate: Candidate, usage: Usage) -> int:

@@ -9,8 +9,9 @@ from lowtide.exchange.job import Job
 from lowtide.exchange.market import Market
 from lowtide.exchange.notices import tell_settled
 from lowtide.exchange.outage import waiting
+from lowtide.exchange.receipts import settled_values
 from lowtide.exchange.redecide import decide_again
-from lowtide.exchange.settle import Settlement, end_failed, note_failure, settled_values
+from lowtide.exchange.settle import Settlement, end_failed, note_failure
 from lowtide.market.states import TaskState
 from lowtide.store import events, tasks
 from lowtide.store.rows import LostRace
