@@ -51,6 +51,9 @@ async def test_a_task_that_is_taken_back_waits_for_the_spot_lane_and_is_done_the
     done = await service.final(posted["id"], within_s=20)
     assert outcomes(done) == [(offers["spot"], "preempted"), (offers["spot"], "answered")]
     assert done["receipt"]["deadline_met"]
+    # It ran at arrival's best bid in the end: waiting for it to come back has saved nothing.
+    assert done["receipt"]["immediate_usd"] == done["receipt"]["paid_usd"]
+    assert done["receipt"]["saved_usd"] == "0"
     await identical(service, done)
 
 

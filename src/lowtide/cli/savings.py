@@ -57,8 +57,8 @@ def savings(
             for one in classes
         ],
         right=("tasks", "paid", "vs at once", "captured", "regret", "p95", "dearer", "missed"),
-        empty="No task that was held has been looked back on yet. Tasks with a deadline show here a minute after the last "
-        "instant at which they could have been started.",
+        empty="No task that was held has been looked back on yet: that is done a minute after the last instant at which it "
+        "could have been started.",
     )
     if found.data["pending"]:
         typer.echo(_pending(found.data))
@@ -69,7 +69,7 @@ def _pending(answer: dict[str, Any]) -> str:
     count, at = answer["pending"], answer["next_at"]
     due = datetime.fromisoformat(at) <= datetime.now(UTC)
     return (
-        f"{count} more held {'task has' if count == 1 else 'tasks have'} ended: "
+        f"{count} held {'task' if count == 1 else 'tasks'} ended and not looked back on: "
         f"paid {money(answer['pending_paid_usd'])}, at once {money(answer['pending_immediate_usd'])}. "
         "What an all-knowing market would have paid is known once their windows are over, "
         + ("the first in half a minute." if due else f"the first at {when(at)}.")

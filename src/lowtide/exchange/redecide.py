@@ -1,5 +1,6 @@
 """Deciding again on a task that waits: run it, let it wait on, or end it; what changes nothing is not written."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -27,17 +28,20 @@ from lowtide.exchange.task_past import TaskPast, past_of
 from lowtide.market.auction import AWARDED, HELD, QUEUED, Decision
 from lowtide.market.book import Book
 from lowtide.market.deferral.continuation import POOL
-from lowtide.market.deferral.known import Deferral
+from lowtide.market.deferral.known import AGAIN, Deferral
+from lowtide.market.deferral.net import PREEMPTIBLE
 from lowtide.market.record import AuctionIds, auction_key
 from lowtide.market.spot import Inputs
 from lowtide.market.states import TaskState
 from lowtide.market.task import Task, task_from_values
-from lowtide.store import events, tasks
+from lowtide.store import attempts, events, tasks
 from lowtide.store.tables import TaskRow
 from lowtide.values.errors import InsufficientFunds
 from lowtide.values.ids import new_id
 from lowtide.values.instants import MINUTE_US, SECOND_US
 
+FREE_AGAIN_US = 2 * SECOND_US
+"""When a held task asks an offer again that was full."""
 LOOK_AGAIN_US = MINUTE_US
 """When a hold is looked at again that cannot be decided on yet."""
 
@@ -95,6 +99,11 @@ async def decide_again(
         if others and decision.outcome not in (AWARDED, HELD):
             await wait_for_a_slot(conn, market, row, now, soon=bool(full - others))
             return None
+        if decision.outcome == AWARDED and full and held and not pressed:
+            patient = _resting(inputs, full, book, now)
+            waiting = market.held.decide(task, book, patient, now, key, held=True)
+            if waiting[1].outcome == HELD:
+                inputs, decision = waiting
         if decision.outcome != AWARDED:
             if not pauses(row, now):
                 await _wait_on(conn, market, row, task, book, inputs, ids, decision, asked)
@@ -111,6 +120,25 @@ async def decide_again(
             await void(conn, row, TaskState.EXPIRED, "insufficient_funds", now)
             return None
     return None
+
+
+def _resting(inputs: Inputs, full: set[int], book: Book, now: int) -> Inputs:
+    """The inputs of a task that would rather wait a moment than go to another offer because these rows are full.
+
+    What a spot lane sells may be gone for good: nobody waits for a place there.
+    """
+    until = now + FREE_AGAIN_US
+    rows = sorted(row for row in full if book.rows[row].offer.lane not in PREEMPTIBLE)
+    refused = tuple(row for row in inputs.refused if row not in rows)
+    return replace(inputs, refused=refused, resting=(*inputs.resting, *((row, until) for row in rows)))
+
+
+async def _called_at_arrival(conn: AsyncConnection, row: TaskRow) -> dict[str, Any]:
+    """For a hold of a task that ran at arrival and came back: the offer that it won there, to compare with."""
+    if row.state != TaskState.RUNNING or not row.attempts:
+        return {}
+    first = (await attempts.of_task(conn, row.id))[0]
+    return {"immediate": {"offer_id": first.offer_id, "prices": orjson.loads(first.prices)}}
 
 
 async def _left_alone(conn: AsyncConnection, row: TaskRow, now: int) -> bool:
@@ -178,9 +206,8 @@ async def _wait_on(
         if row.state == state and _same_plan(old, plan, book, now):
             return
         hold = hold_values(decision, book, now)
-        hold |= {"since": old.get("since", now)} | (
-            {"immediate": old["immediate"]} if "immediate" in old else {}
-        )
+        hold |= {"since": old.get("since", now)}
+        hold |= {"immediate": old["immediate"]} if "immediate" in old else await _called_at_arrival(conn, row)
         changes: dict[str, Any] = {
             "hold": dumped(hold),
             "release_at": plan.release_at,
@@ -254,9 +281,9 @@ def _same_plan(hold: dict[str, Any], plan: Deferral, book: Book, now: int) -> bo
 
 
 def _goes_on(hold: dict[str, Any], plan: Deferral, book: Book) -> bool:
-    """Whether a hold by forecast only goes on: a look that changes nothing else is not written to the log."""
+    """Whether a hold by forecast, or for a place, only goes on: a look that changes nothing else is not written."""
     return (
-        plan.forecast is not None
+        (plan.forecast is not None or plan.policy in AGAIN)
         and hold.get("policy") == plan.policy
         and (plan.policy == POOL or hold.get("offer_id") == book.rows[plan.row].offer.id)
     )

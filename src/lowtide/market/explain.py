@@ -8,7 +8,7 @@ from lowtide.market.bid import input_tokens
 from lowtide.market.book import GENERAL, Book, quality_in
 from lowtide.market.columns import full
 from lowtide.market.deferral.continuation import POOL
-from lowtide.market.deferral.known import SPOT_RETURN, Deferral, slot_after_latest_start
+from lowtide.market.deferral.known import AGAIN, SPOT_RETURN, Deferral, slot_after_latest_start
 from lowtide.market.eligibility import LossReason, answer_ms, completion_p99_ms, progress
 from lowtide.market.lane_words import by_batch, name_of, over_net, too_late, when
 from lowtide.market.live import LiveBid
@@ -202,9 +202,10 @@ def held_because(book: Book, plan: Deferral) -> str:
     offer = name_of(book.rows[plan.row].offer)
     best = plan.price_now_nano
     now = "Nobody can serve it now" if best is None else f"The best bid now is ${usd(best)}"
-    if plan.policy == SPOT_RETURN:
+    if plan.policy in AGAIN:
+        why = "took it back" if plan.policy == SPOT_RETURN else "is full for a moment"
         return (
-            f"{now}; {offer} took it back and is to cost ${usd(plan.expected_nano)} when it is asked again, so it waits "
+            f"{now}; {offer} {why} and is to cost ${usd(plan.expected_nano)} when it is asked again, so it waits "
             f"until {when(plan.release_at)}. It starts by {when(plan.latest_start)} at the latest, to be done in time."
         )
     if plan.forecast is not None:

@@ -29,9 +29,10 @@ class Inputs:
     except that a batch lane takes part beside them where `batches` says how long its provider's take. `forecasts`
     are of offers' prices, for tasks that may wait; a record keeps those that were weighed. Where there would be no room
     for one more forced run (`crowding.py`), the task may not wait. On `preemptible` lanes a call may be taken back, so a
-    task with a deadline goes there only over a net; `resting` are rows that took this task back, and until when (µs) they
-    are left alone; `job` is how far the job is that it is part of. `back_by` (µs) is when a call must be back from there so
-    that its safe run still finds room beside the others' (`crowding.py`).
+    task with a deadline goes there only over a net; `resting` are rows that took this task back, or were full, and until
+    when (µs) they are left alone; `job` is how far the job is that it is part of.
+    `back_by` (µs) is when a call must be back from there so that its safe run still finds room beside the others'
+    (`crowding.py`).
     """
 
     rule: str = "posted"

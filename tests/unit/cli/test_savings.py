@@ -9,7 +9,10 @@ from lowtide.cli.savings import _pending
 
 @pytest.mark.parametrize(
     ("hours", "count", "said"),
-    [(-1, 3, "3 more held tasks have ended"), (1, 1, "1 more held task has ended")],
+    [
+        (-1, 3, "3 held tasks ended and not looked back on"),
+        (1, 1, "1 held task ended and not looked back on"),
+    ],
 )
 def test_what_is_still_to_come_is_told_with_what_is_known_and_its_time(hours, count, said):
     at = (datetime.now(UTC) + timedelta(hours=hours)).isoformat().replace("+00:00", "Z")

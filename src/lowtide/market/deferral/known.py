@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from lowtide.market.book import Book
+from lowtide.market.deferral.net import PREEMPTIBLE
 from lowtide.market.deferral.safety import latest_start, rescue_fits
 from lowtide.market.spot import Inputs, RankedBid, Spot, clear
 from lowtide.market.task import Task
@@ -13,6 +14,10 @@ from lowtide.values.instants import MINUTE_US, SECOND_US
 POLICY = "known_price"
 SPOT_RETURN = "spot_return"
 """Waiting for an offer that took the task back, and may be asked again."""
+FREE_PLACE = "free_place"
+"""Waiting for an offer that is only full for a moment."""
+AGAIN = (SPOT_RETURN, FREE_PLACE)
+"""Policies by which a task asks the same offer again and again; a further time is nothing new."""
 _MOST_SPREAD_US = 10 * MINUTE_US
 _STEPS_TOLD = 48
 
@@ -67,7 +72,7 @@ def wait_for_known_price(
     now = spot.top[0] if spot.top else None
     reservation = slot.best.bid_nano if now is None else now.bid_nano - (slot.value_nano - now.score_nano)
     return Deferral(
-        SPOT_RETURN if slot.returns else POLICY,
+        _policy(book, slot),
         slot.at,
         slot.best.row,
         None if now is None else now.bid_nano,
@@ -76,6 +81,12 @@ def wait_for_known_price(
         slot.at + _spread(task, slot, auction_key, as_of),
         slot.latest,
     )
+
+
+def _policy(book: Book, slot: _Slot) -> str:
+    if not slot.returns:
+        return POLICY
+    return SPOT_RETURN if book.rows[slot.best.row].offer.lane in PREEMPTIBLE else FREE_PLACE
 
 
 def _only_full(task: Task, book: Book, inputs: Inputs, as_of: int, auction_key: bytes, slot: _Slot) -> bool:
