@@ -35,7 +35,7 @@ serve: setup
 	@LOWTIDE_DATABASE_URL="$${LOWTIDE_DATABASE_URL:-$$(test ! -f $(DEMO) || echo sqlite:///$(DEMO))}" $(BIN)/lowtide serve
 
 test: setup
-	$(BIN)/python -m pytest -n 2 -m "not soak" tests
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not soak" tests
 
 soak: setup
 	$(BIN)/python -m pytest -m soak tests
