@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from lowtide.simulate.clock import SteppedClock
 from lowtide.simulate.server import serving
 from lowtide.simulate.upstream import Upstreams
 from tests.contract.served import Served, served_market
+from tests.contract.stepping import START
 from tests.databases import SqliteDatabases
 
 
@@ -42,3 +44,14 @@ async def service(
     shutil.copyfile(template, database)
     async with served_market(database, upstreams, upstream_url) as served:
         yield served
+
+
+@pytest.fixture
+async def stepped(
+    upstreams: Upstreams, upstream_url: str, template: Path, tmp_path: Path
+) -> AsyncIterator[tuple[Served, SteppedClock]]:
+    """A market whose clock stands still until it is stepped, and the clock."""
+    database, clock = tmp_path / "market.db", SteppedClock(START)
+    shutil.copyfile(template, database)
+    async with served_market(database, upstreams, upstream_url, clock=clock) as served:
+        yield served, clock

@@ -10,13 +10,13 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from lowtide.api import answers, auction_answers, forecast_answers, price_answers, task_answers
+from lowtide.api import answers, auction_answers, feed_answers, forecast_answers, price_answers, task_answers
 from lowtide.api.server import create_api
 from lowtide.simulate.feed_server import feed_server
 from tests.contract.served import HELLO, Served, ahead
 
 CHEAP = {"input_per_mtok": "0.2", "output_per_mtok": "0.2"}
-MODULES = (answers, task_answers, auction_answers, price_answers, forecast_answers)
+MODULES = (answers, task_answers, auction_answers, feed_answers, price_answers, forecast_answers)
 LONG = {"above_tokens": 1_000, "input_per_mtok": "2", "output_per_mtok": "3"}
 
 

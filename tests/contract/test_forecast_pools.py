@@ -2,16 +2,12 @@
 
 import hashlib
 from datetime import timedelta
+from functools import partial
 
-import orjson
-
-from lowtide.store import offers
-from lowtide.values.instants import HOUR_US, micros
-from tests.contract.served import Served
+from tests.contract.stepping import START, with_history
 from tests.contract.test_cli_prices import run
-from tests.contract.test_forecasts import START, at, stepped, to
+from tests.contract.test_forecasts import at, to
 
-__all__ = ["stepped"]
 DAYS = 35
 
 
@@ -21,30 +17,9 @@ def price(seller: str, hour: int) -> int:
     return 2_900 if hour == 0 else round(1_000 + 2_000 * drawn)
 
 
-async def with_history(service: Served, seller: str) -> str:
-    """An offer that was priced anew every hour."""
-    offer = await service.offer(seller, "3")
-    rows = [
-        {
-            "id": f"quo_{seller}_{number}",
-            "offer_id": offer,
-            "source": "push",
-            "sequence": 10 + number,
-            "valid_from": micros(START) + hour * HOUR_US,
-            "prices": orjson.dumps({name: price(seller, hour) * 10**6 for name in ("in", "out")}).decode(),
-            "taken_at": micros(START) + hour * HOUR_US,
-        }
-        for number, hour in enumerate(range(-24 * DAYS, 1))
-    ]
-    market = service.running.market
-    await market.database.writer.write(lambda conn: offers.add_quotes(conn, rows))
-    await market.keeper.extend()
-    return offer
-
-
 async def test_a_task_waits_for_the_cheapest_of_its_pool_and_the_pool_is_told(stepped):
     service, clock = stepped
-    made = [await with_history(service, seller) for seller in ("one", "two")]
+    made = [await with_history(service, seller, partial(price, seller), DAYS) for seller in ("one", "two")]
     await to(service, clock, 0.05)
     task = await service.post(constraints={"complete_by": at(6.5)})
     assert (task["state"], task["hold"]["policy"]) == ("held", "pool")
@@ -68,7 +43,7 @@ async def test_a_task_waits_for_the_cheapest_of_its_pool_and_the_pool_is_told(st
 
 async def test_an_offer_without_another_like_it_is_in_no_pool(stepped):
     service, clock = stepped
-    alone = await with_history(service, "one")
+    alone = await with_history(service, "one", partial(price, "one"), DAYS)
     await service.offer("other", "1", model="another")
     await to(service, clock, 0.05)
     told = (await service.client.get(f"/v1/offers/{alone}/forecast")).json()

@@ -2,23 +2,21 @@
 
 import hashlib
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import orjson
-import pytest
 
 from lowtide.api.forecast_answers import OfferForecast
 from lowtide.exchange.review import export
 from lowtide.market.deferral.continuation import forecast_from_line
 from lowtide.simulate.clock import SteppedClock
-from lowtide.store import log, offers
-from lowtide.values.instants import HOUR_US, micros
+from lowtide.store import log
 from tests.contract.served import HELLO, Served, served_market
+from tests.contract.stepping import START, after, with_history
 from tests.contract.test_cli_prices import run
 
-START = datetime(2026, 11, 25, 8, tzinfo=UTC)
 DAYS = 30
 TROUGH = 3
 """The hour of the day at which it is cheapest."""
@@ -37,37 +35,7 @@ def usd(hour: int) -> str:
 
 def at(hours: float) -> str:
     """RFC 3339 of an instant so many hours after the start."""
-    return (START + timedelta(hours=hours)).isoformat().replace("+00:00", "Z")
-
-
-@pytest.fixture
-async def stepped(template, tmp_path, upstreams, upstream_url):
-    """A market whose clock is stepped, and the clock."""
-    database, clock = tmp_path / "market.db", SteppedClock(START)
-    database.write_bytes(template.read_bytes())
-    async with served_market(database, upstreams, upstream_url, clock=clock) as service:
-        yield service, clock
-
-
-async def with_history(service: Served, days: int = DAYS) -> str:
-    """An offer that was priced anew every hour of so many days; the first hour's price is the last of them."""
-    offer = await service.offer("sim", "3")
-    rows = [
-        {
-            "id": f"quo_{hour}",
-            "offer_id": offer,
-            "source": "push",
-            "sequence": 10 + number,
-            "valid_from": micros(START) + hour * HOUR_US,
-            "prices": orjson.dumps({"in": price(hour) * 10**6, "out": price(hour) * 10**6}).decode(),
-            "taken_at": micros(START) + hour * HOUR_US,
-        }
-        for number, hour in enumerate(range(-24 * days, 1))
-    ]
-    market = service.running.market
-    await market.database.writer.write(lambda conn: offers.add_quotes(conn, rows))
-    await market.keeper.extend()
-    return offer
+    return after(hours=hours)
 
 
 async def to(service: Served, clock: SteppedClock, hours: float) -> None:
@@ -100,7 +68,7 @@ async def lines_of(service: Served, task_id: str) -> list[dict[str, Any]]:
 
 async def test_a_task_is_held_by_forecast_and_run_at_the_trough_and_its_records_replay(stepped):
     service, clock = stepped
-    offer = await with_history(service)
+    offer = await with_history(service, "sim", price, DAYS)
     await to(service, clock, 0.05)
     task = await service.post(constraints={"complete_by": at(23.5)})
     assert task["state"] == "held"
@@ -132,7 +100,7 @@ async def test_a_task_is_held_by_forecast_and_run_at_the_trough_and_its_records_
 
 async def test_without_a_budget_the_dearest_price_of_the_history_is_authorized_for_the_rescue(stepped):
     service, clock = stepped
-    await with_history(service)
+    await with_history(service, "sim", price, DAYS)
     await to(service, clock, 0.05)
     wanted = {"input": HELLO, "constraints": {"complete_by": at(23.5)}}
     estimate = (await service.client.post("/v1/tasks/estimate", json=wanted)).json()
@@ -146,7 +114,7 @@ async def test_without_a_budget_the_dearest_price_of_the_history_is_authorized_f
 
 async def test_where_the_price_does_not_fall_as_forecast_it_still_starts_in_time(stepped):
     service, clock = stepped
-    await with_history(service)
+    await with_history(service, "sim", price, DAYS)
     await to(service, clock, 0.05)
     task = await service.post(constraints={"complete_by": at(10.5 + 8)}, objective={"value_usd": "1"})
     assert task["state"] == "held"
@@ -172,7 +140,7 @@ async def test_a_market_without_history_or_without_changes_waits_for_posted_pric
 
 async def test_forecasts_that_are_too_old_hold_nothing(stepped):
     service, clock = stepped
-    await with_history(service)
+    await with_history(service, "sim", price, DAYS)
     await to(service, clock, 0.05)
     clock.advance_to(START + timedelta(hours=2, minutes=5))
     task = await service.post(constraints={"complete_by": at(23.5)})
@@ -185,7 +153,7 @@ async def test_a_node_that_was_started_again_ends_no_hold_before_it_has_forecast
     database, clock = tmp_path / "market.db", SteppedClock(START)
     database.write_bytes(template.read_bytes())
     async with served_market(database, upstreams, upstream_url, clock=clock) as service:
-        await with_history(service)
+        await with_history(service, "sim", price, DAYS)
         await to(service, clock, 0.05)
         task = await service.post(constraints={"complete_by": at(23.5)})
         hurried = await service.post(constraints={"complete_by": at(18.5)})
@@ -208,7 +176,7 @@ async def test_a_node_that_was_started_again_ends_no_hold_before_it_has_forecast
 
 async def test_a_changed_forecast_is_told_when_its_auction_is_read(stepped):
     service, clock = stepped
-    await with_history(service)
+    await with_history(service, "sim", price, DAYS)
     await to(service, clock, 0.05)
     task = await service.post(constraints={"complete_by": at(23.5)})
 
@@ -225,7 +193,7 @@ async def test_a_changed_forecast_is_told_when_its_auction_is_read(stepped):
 
 async def test_what_is_forecast_is_told_with_how_it_did(stepped):
     service, clock = stepped
-    offer = await with_history(service)
+    offer = await with_history(service, "sim", price, DAYS)
     before = (await service.client.get(f"/v1/offers/{offer}/forecast")).json()
     assert (before["policy"], before["quantiles"], before["score"]) == (None, [], [])
     assert "11 days" in before["note"]
@@ -271,7 +239,7 @@ async def test_a_forecast_of_the_past_or_of_an_unknown_offer_is_refused(stepped)
 
 async def test_the_command_shows_posted_steps_quantiles_and_scores(stepped):
     service, clock = stepped
-    offer = await with_history(service)
+    offer = await with_history(service, "sim", price, DAYS)
     await to(service, clock, 0.05)
     shown = await run(service, offer, command="forecast")
     assert shown.exit_code == 0, shown.output

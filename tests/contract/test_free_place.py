@@ -4,9 +4,8 @@ from datetime import timedelta
 
 from lowtide.simulate.faults import Fault
 from tests.contract.served import Served
-from tests.contract.test_rounds import OTHER, START, at, cheap_window, ran, starts, stepped
-
-__all__ = ["stepped"]
+from tests.contract.stepping import START
+from tests.contract.test_rounds import OTHER, at, cheap_window, ran, starts
 
 
 async def advance(service: Served, clock, seconds: float) -> None:

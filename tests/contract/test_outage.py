@@ -1,9 +1,8 @@
 """Providers that are down for a while: with time left a task waits for their return, and its tries are spread."""
 
 import shutil
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from lowtide.simulate.upstream import Upstreams
 from lowtide.store import tasks
 from lowtide.values.instants import instant, rfc3339
 from tests.contract.served import Served, served_market
+from tests.contract.stepping import START, after
 
-START = datetime(2026, 11, 25, 8, tzinfo=UTC)
 LATENCY = {"p50_ms": 50, "p95_ms": 500, "tokens_per_second": 1_000}
 NOWHERE = "http://127.0.0.1:9/v1"
 """An address where nobody listens."""
@@ -57,7 +56,7 @@ class Stepped:
 
 def at(hours: float) -> str:
     """RFC 3339 of an instant so many hours after the start."""
-    return (START + timedelta(hours=hours)).isoformat().replace("+00:00", "Z")
+    return after(hours=hours)
 
 
 def begun(task: dict[str, Any]) -> list[float]:
@@ -67,14 +66,19 @@ def begun(task: dict[str, Any]) -> list[float]:
 
 
 @pytest.fixture
-async def stepped(
-    template: Path, tmp_path: Path, upstreams: Upstreams, upstream_url: str
-) -> AsyncIterator[Stepped]:
+def stepped(stepped: tuple[Served, SteppedClock]) -> Stepped:
     """A market at a clock that stands still until it is stepped."""
-    database, clock = tmp_path / "market.db", SteppedClock(START)
-    shutil.copyfile(template, database)
-    async with served_market(database, upstreams, upstream_url, clock=clock) as service:
-        yield Stepped(service, clock)
+    return Stepped(*stepped)
+
+
+async def with_eight_offers_down(stepped: Stepped) -> dict[str, Any]:
+    """A task that has tried four of them."""
+    for number in range(8):
+        await stepped.service.offer("sim", str(number + 1), model=f"m{number}", latency=LATENCY)
+    stepped.service.upstreams.fail("sim", Fault("server_error"))
+    task = await stepped.post(30)
+    assert (task["state"], len(task["attempts"])) == ("queued", 4)
+    return task
 
 
 @pytest.mark.parametrize("fault", ["server_error", "overloaded", "cut", "rate_limit"])
@@ -174,12 +178,7 @@ async def test_what_waits_goes_on_as_soon_as_its_provider_has_answered_another(s
 
 
 async def test_with_several_offers_down_the_last_tries_are_kept_for_later(stepped: Stepped):
-    service = stepped.service
-    for number in range(8):
-        await service.offer("sim", str(number + 1), model=f"m{number}", latency=LATENCY)
-    service.upstreams.fail("sim", Fault("server_error"))
-    task = await stepped.post(30)
-    assert (task["state"], len(task["attempts"])) == ("queued", 4)
+    service, task = stepped.service, await with_eight_offers_down(stepped)
     await service.running.sweeps.release()
     assert len((await service.task(task["id"]))["attempts"]) == 4
     await stepped.to(10)
@@ -279,12 +278,7 @@ async def test_a_held_task_whose_offer_is_down_at_its_release_outlasts_that(step
 async def test_kept_tries_are_spent_before_their_time_once_an_offer_that_failed_has_answered(
     stepped: Stepped,
 ):
-    service = stepped.service
-    for number in range(8):
-        await service.offer("sim", str(number + 1), model=f"m{number}", latency=LATENCY)
-    service.upstreams.fail("sim", Fault("server_error"))
-    task = await stepped.post(30)
-    assert (task["state"], len(task["attempts"])) == ("queued", 4)
+    service, task = stepped.service, await with_eight_offers_down(stepped)
     service.upstreams.heal("sim")
     stepped.clock.advance_to(START + timedelta(seconds=30))
     await review_queued(service.running.market, service.running.dispatcher)

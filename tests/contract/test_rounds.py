@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -24,9 +24,9 @@ from lowtide.simulate.clock import SteppedClock
 from lowtide.store import log
 from lowtide.values.errors import SetupError
 from lowtide.values.money import nano
-from tests.contract.served import OPERATOR_KEY, Served, served_market
+from tests.contract.served import OPERATOR_KEY, Served
+from tests.contract.stepping import START, after
 
-START = datetime(2026, 11, 25, 8, tzinfo=UTC)
 FAST = {"p50_ms": 299_000, "p95_ms": 300_000, "tokens_per_second": 1_000}
 """One place that takes five minutes a call: three calls a quarter of an hour."""
 OTHER = {"p50_ms": 50, "p95_ms": 100, "tokens_per_second": 1_000}
@@ -34,16 +34,7 @@ OTHER = {"p50_ms": 50, "p95_ms": 100, "tokens_per_second": 1_000}
 
 def at(minutes: float) -> str:
     """RFC 3339 of an instant so many minutes after the start."""
-    return (START + timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
-
-
-@pytest.fixture
-async def stepped(template, tmp_path, upstreams, upstream_url):
-    """A market whose clock is stepped, and the clock."""
-    database, clock = tmp_path / "market.db", SteppedClock(START)
-    database.write_bytes(template.read_bytes())
-    async with served_market(database, upstreams, upstream_url, clock=clock) as service:
-        yield service, clock
+    return after(minutes=minutes)
 
 
 async def run(service: Served, *words: str) -> Result:
@@ -98,6 +89,18 @@ async def ran(service: Served, tasks: list[dict[str, Any]]) -> list[dict[str, An
     return [await service.task(task["id"]) for task in tasks]
 
 
+async def all_in_time(
+    service: Served, clock: SteppedClock, tasks: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Step through their four hours, minute by minute; the tasks as they ended, each in time."""
+    for minute in range(241):
+        await step(service, clock, minute)
+    ended = await ran(service, tasks)
+    assert {task["state"] for task in ended} == {"succeeded"}
+    assert all(task["receipt"]["deadline_met"] for task in ended)
+    return ended
+
+
 def starts(tasks: list[dict[str, Any]], offer: str) -> list[str]:
     """When those began that an offer served, in order."""
     return sorted(task["attempts"][0]["started_at"] for task in tasks if task["award"]["offer_id"] == offer)
@@ -108,11 +111,7 @@ async def test_a_round_fills_the_cheap_window_and_the_rest_go_elsewhere_in_time(
     night = await cheap_window(service, 60, 90)
     day = await service.offer("day", "8", latency=OTHER)
     tasks = await hold_tasks(service, ["0.5"] * 12, 240)
-    for minute in range(241):
-        await step(service, clock, minute)
-    ended = await ran(service, tasks)
-    assert {task["state"] for task in ended} == {"succeeded"}
-    assert all(task["receipt"]["deadline_met"] for task in ended)
+    ended = await all_in_time(service, clock, tasks)
     assert starts(ended, night) == [at(minute) for minute in (60, 65, 70, 75, 80, 85)]
     assert len(starts(ended, day)) == 6
     by_call = [task for task in ended if task["hold"]["policy"] == "call"]
@@ -399,11 +398,7 @@ async def test_with_one_place_in_the_whole_market_nobody_who_could_be_served_mis
     service, clock = stepped
     night = await cheap_window(service, 60, 90)
     tasks = await hold_tasks(service, ["0.5"] * 12, 240)
-    for minute in range(240):
-        await step(service, clock, minute)
-    ended = await ran(service, tasks)
-    assert {task["state"] for task in ended} == {"succeeded"}
-    assert all(task["receipt"]["deadline_met"] for task in ended)
+    ended = await all_in_time(service, clock, tasks)
     began = starts(ended, night)
     assert began[:6] == [at(minute) for minute in (60, 65, 70, 75, 80, 85)]
     assert began[6] >= at(90)

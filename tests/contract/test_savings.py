@@ -1,29 +1,19 @@
 """What waiting came to: noted when held tasks end, looked back on once their window is over, told by API and log."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import orjson
 import pytest
 
 from lowtide.simulate.clock import SteppedClock
 from lowtide.store import log
-from tests.contract.served import Served, served_market
-
-START = datetime(2026, 11, 25, 8, tzinfo=UTC)
+from tests.contract.served import Served
+from tests.contract.stepping import START, after
 
 
 def at(hours: float) -> str:
     """RFC 3339 of an instant so many hours after the start."""
-    return (START + timedelta(hours=hours)).isoformat().replace("+00:00", "Z")
-
-
-@pytest.fixture
-async def stepped(template, tmp_path, upstreams, upstream_url):
-    """A market whose clock is stepped, and the clock."""
-    database, clock = tmp_path / "market.db", SteppedClock(START)
-    database.write_bytes(template.read_bytes())
-    async with served_market(database, upstreams, upstream_url, clock=clock) as service:
-        yield service, clock
+    return after(hours=hours)
 
 
 async def to(service: Served, clock: SteppedClock, hours: float) -> None:

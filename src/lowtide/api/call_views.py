@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from lowtide.api.auction_views import recorded
 from lowtide.api.views import when
 from lowtide.exchange.review_call import ReviewedCall
 from lowtide.exchange.scarcity import Priced, priced
@@ -22,16 +23,8 @@ def call_auction(seen: ReviewedCall) -> dict[str, Any]:
     kept = keeps(seen.instance, seen.cleared, record["contended"])
     placed = int(seen.cleared.units[kept].sum())
     tasks = int(seen.instance.count.sum())
-    return {
-        "id": seen.row.id,
+    return recorded(seen.row, seen.line, record) | {
         "task_id": None,
-        "kind": seen.row.kind,
-        "rule": record["rule"],
-        "settlement": record["settlement"],
-        "opened_at": when(seen.row.as_of),
-        "closed_at": when(seen.row.as_of),
-        "book_version": record["book"]["version"],
-        "book_digest": record["book"]["digest"],
         "constraints": None,
         "outcome": seen.row.outcome,
         "reason": None,
@@ -53,8 +46,6 @@ def call_auction(seen: ReviewedCall) -> dict[str, Any]:
             "pools": pools,
         },
         "replay": replay(seen),
-        "leaf_index": seen.line.leaf_index,
-        "leaf_hash": seen.line.leaf_hash.hex(),
     }
 
 

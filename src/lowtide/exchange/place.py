@@ -144,66 +144,32 @@ async def _write(
     now, state = ids.as_of, _STATES.get(decision.outcome, TaskState.UNFILLED)
     ladder = candidates(decision, now, {} if asked is None else asked.feeds)
     authorized = authorization(task, decision, ladder)
-    columns: dict[str, Any] = {
-        "id": task.id,
-        "account_id": order.account_id,
-        "key_id": order.key_id,
+    columns = _columns(order, task, ids, decision) | {
         "state": str(state),
-        "version": 0,
-        "reason": decision.code,
-        "task_type": task.type,
-        "job": order.job,
-        "posted": dumped(order.posted),
-        "decided_as": dumped(task_values(task)),
-        "labels": dumped(order.labels),
-        "created_at": now,
-        "complete_by": task.constraints.complete_by,
-        "auction_id": ids.id,
         "authorized_nano": authorized,
         "nearest": _nearest(book, decision),
     }
     if state is TaskState.RUNNING:
-        columns |= {
-            "award": dumped(
-                award_values(
-                    ladder[0],
-                    decision.rule,
-                    decision.thin,
-                    rescue_of(decision),
-                    market.held.nets.slot_of(task.id),
-                )
-            ),
-            "attempts": 1,
-            "lease_owner": holder(market, ladder[0]),
-        }
+        slot = market.held.nets.slot_of(task.id)
+        award = award_values(ladder[0], decision.rule, decision.thin, rescue_of(decision), slot)
+        columns |= {"award": dumped(award), "attempts": 1, "lease_owner": holder(market, ladder[0])}
     elif state is TaskState.HELD and decision.deferral is not None:
-        columns |= {
-            "hold": dumped(hold_values(decision, book, now)),
-            "release_at": decision.deferral.release_at,
-        }
+        hold = hold_values(decision, book, now)
+        columns |= {"hold": dumped(hold), "release_at": decision.deferral.release_at}
     elif state is TaskState.QUEUED:
         columns["expires_at"] = task.constraints.complete_by or now + market.rules.queue_s * SECOND_US
     else:
         columns["finished_at"] = now
     if order.claim is not None:
-        await idempotency.claim(
-            conn, order.claim.principal, order.claim.key, order.claim.request_hash, task.id, now
-        )
+        claim = order.claim
+        await idempotency.claim(conn, claim.principal, claim.key, claim.request_hash, task.id, now)
     await tasks.add_task(conn, columns, dumped(order.input))
     await write_auction(conn, ids, task, book, inputs, decision)
     if asked is not None:
         await tell_outcome(conn, task, asked, decision)
-    await events.add_events(
-        conn,
-        [
-            {
-                "task_id": task.id,
-                "kind": "task.placed",
-                "at": now,
-                "data": dumped({"state": str(state), "auction_id": ids.id, "reason": decision.code}),
-            }
-        ],
-    )
+    told = {"state": str(state), "auction_id": ids.id, "reason": decision.code}
+    placed = {"task_id": task.id, "kind": "task.placed", "at": now, "data": dumped(told)}
+    await events.add_events(conn, [placed])
     if authorized:
         await money.authorize(conn, order.account_id, task.id, 0, authorized, now)
     row = TaskRow(**columns)
@@ -213,6 +179,25 @@ async def _write(
     if decision.batch is not None:
         return row, None
     return row, Job(row, task, dict(order.input), ladder, attempt, order.max_attempts)
+
+
+def _columns(order: Order, task: Task, ids: AuctionIds, decision: Decision) -> dict[str, Any]:
+    """What a task's row has whatever its state."""
+    return {
+        "id": task.id,
+        "account_id": order.account_id,
+        "key_id": order.key_id,
+        "version": 0,
+        "reason": decision.code,
+        "task_type": task.type,
+        "job": order.job,
+        "posted": dumped(order.posted),
+        "decided_as": dumped(task_values(task)),
+        "labels": dumped(order.labels),
+        "created_at": ids.as_of,
+        "complete_by": task.constraints.complete_by,
+        "auction_id": ids.id,
+    }
 
 
 def _nearest(book: Book, decision: Decision) -> str | None:

@@ -134,8 +134,8 @@ def _resting(inputs: Inputs, full: set[int], book: Book, now: int) -> Inputs:
 
 
 async def _called_at_arrival(conn: AsyncConnection, row: TaskRow) -> dict[str, Any]:
-    """For a hold of a task that ran at arrival and came back: the offer that it won there, to compare with."""
-    if row.state != TaskState.RUNNING or not row.attempts:
+    """For a hold of a task that ran before and came back: the offer that it won first, to compare with."""
+    if not row.attempts:
         return {}
     first = (await attempts.of_task(conn, row.id))[0]
     return {"immediate": {"offer_id": first.offer_id, "prices": orjson.loads(first.prices)}}

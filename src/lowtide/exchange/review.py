@@ -1,8 +1,8 @@
 """Reviewing: a stored auction, decided again from its record, and the log as an export."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -33,8 +33,19 @@ class Reviewed:
     replayed: Replayed
 
 
-async def review(market: Market, auction_id: str) -> Reviewed:
-    """Load an auction's record, rebuild its version of the book and decide again. Raises NotFound."""
+class Recorded(NamedTuple):
+    """An auction as it was written down: its row, its record's line and what that says, all its lines, its book and seed."""
+
+    row: AuctionRow
+    line: LogLine
+    stored: dict[str, Any]
+    lines: Sequence[LogLine]
+    book: Book
+    seed: bytes
+
+
+async def recorded(market: Market, auction_id: str) -> Recorded:
+    """Load an auction's lines and rebuild its version of the book. Raises NotFound."""
     async with market.database.read() as conn:
         row = await auctions.get_auction(conn, auction_id)
         lines = [] if row is None else await log.lines_of_auction(conn, auction_id)
@@ -43,8 +54,14 @@ async def review(market: Market, auction_id: str) -> Reviewed:
         raise NotFound(f"No auction {auction_id}.")
     stored = orjson.loads(record.line)
     book = await market.keeper.at(stored["book"]["version"])
-    seed, forecasts = await market.seeds.at(row.as_of), await _forecasts(market, stored["inputs"])
-    return Reviewed(row, record, book, replay(record.line, book, seed, forecasts))
+    return Recorded(row, record, stored, lines, book, await market.seeds.at(row.as_of))
+
+
+async def review(market: Market, auction_id: str) -> Reviewed:
+    """Load an auction's record and decide again. Raises NotFound."""
+    row, line, stored, _, book, seed = await recorded(market, auction_id)
+    forecasts = await _forecasts(market, stored["inputs"])
+    return Reviewed(row, line, book, replay(line.line, book, seed, forecasts))
 
 
 async def _forecasts(market: Market, inputs: dict[str, Any]) -> dict[str, Forecast]:

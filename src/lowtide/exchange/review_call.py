@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from lowtide.exchange.market import Market
+from lowtide.exchange.review import recorded
 from lowtide.exchange.solving import beside
 from lowtide.market.book import Book
 from lowtide.market.clearing.instance import Instance
@@ -14,9 +15,7 @@ from lowtide.market.clearing.outcome import Cleared, outcome_from_values, verify
 from lowtide.market.clearing.payment import payments
 from lowtide.market.clearing.record import ReplayedCall, replay_call
 from lowtide.market.clearing.rounds import instance_of_line, settling, unfounded
-from lowtide.store import auctions, log
 from lowtide.store.tables import AuctionRow, LogLine
-from lowtide.values.errors import NotFound
 
 _SOLVE_S = 30.0
 
@@ -39,16 +38,8 @@ async def review_call(market: Market, auction_id: str, *, again: bool = False) -
     It is solved again in a process of its own, where solver and version are the record's; the certificate proves it
     anyway.
     """
-    async with market.database.read() as conn:
-        row = await auctions.get_auction(conn, auction_id)
-        lines = [] if row is None else await log.lines_of_auction(conn, auction_id)
-    record = next((line for line in lines if line.type == "auction"), None)
-    if row is None or record is None:
-        raise NotFound(f"No auction {auction_id}.")
-    stored = orjson.loads(record.line)
-    book = await market.keeper.at(stored["book"]["version"])
+    row, record, stored, lines, book, seed = await recorded(market, auction_id)
     instance, cleared = instance_of_line(record.line, book), outcome_from_values(stored["outcome"])
-    seed = await market.seeds.at(row.as_of)
     differences: list[tuple[str, Any, Any]] = [
         (fault, "as recorded", "does not hold") for fault in verify(instance, cleared).faults
     ]

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 
-from lowtide.api import answers, auction_answers, call_views, task_views
+from lowtide.api import answers, auction_answers, auction_views, call_views
 from lowtide.api.auth import Principal, Reader
 from lowtide.api.context import TheMarket
 from lowtide.api.contract import told
@@ -50,7 +50,7 @@ async def list_auctions(
             after=after,
             limit=limit + 1,
         )
-    return page(rows, limit, task_views.auction_row, lambda row: row.id)
+    return page(rows, limit, auction_views.auction_row, lambda row: row.id)
 
 
 @router.get("/auctions/export", summary="Export the log", response_class=JsonLines)
@@ -75,7 +75,7 @@ async def read_auction(auction_id: str, market: TheMarket, who: Reader) -> dict[
     """The record, and every bid as replayed from it, with the reason why it lost."""
     if await _is_call(market, who, auction_id):
         return call_views.call_auction(await review_call(market, auction_id))
-    return task_views.auction(await _reviewed(market, who, auction_id))
+    return auction_views.auction(await _reviewed(market, who, auction_id))
 
 
 @router.get(
@@ -98,7 +98,7 @@ async def why(auction_id: str, offer_id: str, market: TheMarket, who: Reader) ->
                 "offer_id": offer_id,
                 "loss_reason": view.loss_reason,
                 "why": why_not(again.task, seen.book, again.decision, view),
-                "bid": task_views.bid(view, again.decision, seen.book, again.task),
+                "bid": auction_views.bid(view, again.decision, seen.book, again.task),
             }
     raise NotFound(f"Offer {offer_id} was not in the book of auction {auction_id}.", code="unknown_offer")
 
@@ -113,7 +113,7 @@ async def replay_auction(auction_id: str, market: TheMarket, who: Reader) -> dic
     if await _is_call(market, who, auction_id):
         seen = await review_call(market, auction_id, again=True)
         return call_views.replay(seen) | {"auction_id": auction_id}
-    return task_views.replay(await _reviewed(market, who, auction_id)) | {"auction_id": auction_id}
+    return auction_views.replay(await _reviewed(market, who, auction_id)) | {"auction_id": auction_id}
 
 
 async def _is_call(market: TheMarket, who: Principal, auction_id: str) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from lowtide.api import answers, feed_views
+from lowtide.api import answers, feed_answers, feed_views
 from lowtide.api.auth import AnyRole, Principal, Seller, SellerOrAuditor
 from lowtide.api.context import TheMarket
 from lowtide.api.contract import told
@@ -27,7 +27,7 @@ _FORMAT_CODES = ("unknown_format", "not_this_format")
 
 
 @router.post(
-    "/feeds", status_code=201, summary="Register a price feed", responses=told(answers.ReadFeed, 201)
+    "/feeds", status_code=201, summary="Register a price feed", responses=told(feed_answers.ReadFeed, 201)
 )
 async def post_feed(body: NewFeed, market: TheMarket, who: Seller, once: TheClaim) -> Response:
     """The feed is read before it is stored: where it gives nothing that can be taken, nothing is stored.
@@ -58,7 +58,7 @@ async def post_feed(body: NewFeed, market: TheMarket, who: Seller, once: TheClai
     return await once.answer(make, again, secret=body.kind == "live")
 
 
-@router.get("/feeds", summary="List feeds", responses=told(answers.Page[answers.Feed]))
+@router.get("/feeds", summary="List feeds", responses=told(answers.Page[feed_answers.Feed]))
 async def list_feeds(
     market: TheMarket,
     who: AnyRole,
@@ -73,13 +73,13 @@ async def list_feeds(
     return page(rows, limit, lambda row: _shown(market, who, row), lambda row: row.id)
 
 
-@router.get("/feeds/{feed_id}", summary="Read a feed's health", responses=told(answers.Feed))
+@router.get("/feeds/{feed_id}", summary="Read a feed's health", responses=told(feed_answers.Feed))
 async def get_feed(feed_id: str, market: TheMarket, who: SellerOrAuditor) -> dict[str, Any]:
     """Last success, lag, errors, and quotes accepted and refused with the reasons."""
     return _shown(market, who, await _owned(market, who, feed_id))
 
 
-@router.post("/feeds/{feed_id}/run", summary="Read a feed now", responses=told(answers.ReadFeed))
+@router.post("/feeds/{feed_id}/run", summary="Read a feed now", responses=told(feed_answers.ReadFeed))
 async def post_run(feed_id: str, market: TheMarket, who: Seller, once: TheClaim) -> Response:
     """Whatever its next run. A failure is answered, and kept in its health."""
     feed = await _owned(market, who, feed_id)
@@ -96,7 +96,7 @@ async def post_run(feed_id: str, market: TheMarket, who: Seller, once: TheClaim)
     return await once.answer(make, again, 200)
 
 
-@router.delete("/feeds/{feed_id}", summary="Close a feed", responses=told(answers.Feed))
+@router.delete("/feeds/{feed_id}", summary="Close a feed", responses=told(feed_answers.Feed))
 async def delete_feed(feed_id: str, market: TheMarket, who: Seller) -> dict[str, Any]:
     """It runs no more. The offers that it listed are withdrawn; others lose its prices, and the next source counts."""
     await _owned(market, who, feed_id)
