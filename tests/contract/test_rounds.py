@@ -120,6 +120,14 @@ async def test_a_round_fills_the_cheap_window_and_the_rest_go_elsewhere_in_time(
     assert (await service.account())["authorized_usd"] == "0"
 
 
+async def test_nobody_starts_at_a_place_whose_price_has_gone_up_within_its_slot(stepped):
+    service, clock = stepped
+    night = await cheap_window(service, 60, 68)
+    await service.offer("day", "8", latency=OTHER)
+    ended = await all_in_time(service, clock, await hold_tasks(service, ["0.5"] * 6, 240))
+    assert starts(ended, night) == [at(60), at(65)]
+
+
 async def test_where_nothing_else_is_affordable_the_worthiest_get_the_cheap_window(stepped):
     service, clock = stepped
     night = await cheap_window(service, 60, 90)

@@ -1,5 +1,6 @@
 """Places that a round gave: a task keeps its own until it starts there, and another is not let into it."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -43,7 +44,8 @@ def hold_of(row: TaskRow) -> dict[str, Any]:
 async def follow_place(conn: AsyncConnection, market: Market, row: TaskRow, task: Task, now: int) -> Followed:
     """Start a task whose place has come, at its offer; where that is full for a moment, wait on within the slot.
 
-    After its slot, at the latest start, and where the offer cannot serve it any more, its own rule decides.
+    After its slot, at the latest start, and where the offer cannot serve it any more or its price has gone up so far
+    that another is better, its own rule decides.
     Raises InsufficientFunds.
     """
     hold = hold_of(row)
@@ -63,7 +65,9 @@ async def follow_place(conn: AsyncConnection, market: Market, row: TaskRow, task
 async def start_at_place(
     conn: AsyncConnection, market: Market, row: TaskRow, task: Task, hold: dict[str, Any], now: int
 ) -> Job | None:
-    """Start a task at the offer of its hold; None where that cannot serve it now. Raises NoPlace, InsufficientFunds.
+    """Start a task at the offer of its hold; None where that cannot serve it now, or another is worth more by now.
+
+    Raises NoPlace, InsufficientFunds.
 
     Where the rule is `uniform`, an offer that settles through us is paid more than its bid by the round's ratio, as
     far as the worst case stays within the budget.
@@ -73,13 +77,14 @@ async def start_at_place(
         return None
     past = await past_of(conn, market, row, now)
     spot = clear(task, book, inputs_for(market, task, past=past), now, hold["round"].encode())
-    if spot.reason[number] != 0:
+    # A call that may be taken back is no way on where this one fails.
+    apart = book.on_lanes(PREEMPTIBLE)
+    others = [one for one in spot.top if one.row != number and not apart[one.row]]
+    if spot.reason[number] != 0 or _better_at_any_time(market, others, int(spot.score[number]), now):
         return None
     worst, bid = spot.bids.worst_of(number), int(spot.bids.expected[number])
     winner = RankedBid(number, int(spot.score[number]), bid, worst)
-    # Those behind it take over where it fails: then there is no time for a call that may be taken back.
-    apart = book.on_lanes(PREEMPTIBLE)
-    top = (winner, *(one for one in spot.top if one.row != number and not apart[one.row]))
+    top = (winner, *others)
     raise_by, most = hold.get("paid"), task.constraints.max_cost_nano
     price = bid if raise_by is None else ceil_div(bid * raise_by[0], raise_by[1])
     if most is not None and worst > 0:
@@ -102,6 +107,12 @@ async def start_at_place(
         hold=hold,
         taken_back=past.taken_back,
     )
+
+
+def _better_at_any_time(market: Market, others: Sequence[RankedBid], score_nano: int, now: int) -> bool:
+    """Whether an offer whose places are nobody's is worth more now: prices change within a slot too."""
+    scarce = market.scarcity.rows(market.keeper.book, now)
+    return any(one.score_nano > score_nano for one in others if one.row not in scarce)
 
 
 async def wait_until(conn: AsyncConnection, row: TaskRow, hold: dict[str, Any], at: int) -> None:
