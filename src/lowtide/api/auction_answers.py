@@ -131,6 +131,9 @@ class ClearedPool(Shown):
     """An offer in a slot of a call auction."""
 
     offer_id: str
+    provider: str
+    model: str
+    lane: Lane
     slot_from: Time
     capacity: int = told("requests that it was taken to carry")
     placed: int = told("tasks that got a place in it")

@@ -82,6 +82,7 @@ def _pools(seen: ReviewedCall, record: dict[str, Any]) -> list[dict[str, Any]]:
     for pool, units in zip(seen.cleared.pool[kept].tolist(), seen.cleared.units[kept].tolist(), strict=True):
         placed[pool] = placed.get(pool, 0) + units
     contended = set(record["contended"])
+    named = {offer: seen.book.rows[seen.book.row_of[offer]].offer for offer in record["offers"]}
     found = []
     for row, offer in enumerate(record["offers"]):
         for slot, price in enumerate(worth.prices[offer]):
@@ -92,6 +93,9 @@ def _pools(seen: ReviewedCall, record: dict[str, Any]) -> list[dict[str, Any]]:
                         slot,
                         {
                             "offer_id": offer,
+                            "provider": named[offer].provider,
+                            "model": named[offer].model,
+                            "lane": named[offer].lane,
                             "slot_from": when(worth.starts[slot]),
                             "capacity": record["capacity"][pool],
                             "placed": placed.get(pool, 0),

@@ -60,7 +60,7 @@ def _show_call(auction: dict[str, Any], *, every: bool) -> None:
         [
             (
                 when(pool["slot_from"]),
-                pool["offer_id"],
+                named(pool),
                 plain(pool["capacity"]),
                 plain(pool["placed"]),
                 money(pool["shadow_price_usd"]),

@@ -22,10 +22,11 @@ _SOLVE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class ReviewedCall:
-    """A round with its record's line, its instance and outcome; `differences` name what does not hold, none if all does."""
+    """A round as recorded and as verified: `differences` name what does not hold, none if all does."""
 
     row: AuctionRow
     line: LogLine
+    book: Book
     instance: Instance
     cleared: Cleared
     written: int
@@ -52,7 +53,7 @@ async def review_call(market: Market, auction_id: str, *, again: bool = False) -
     places = [line.line for line in lines if line.type == "place"]
     if not differences:
         differences += _unfounded(places, instance, cleared, stored["rule"], book)
-    return ReviewedCall(row, record, instance, cleared, len(places), tuple(differences))
+    return ReviewedCall(row, record, book, instance, cleared, len(places), tuple(differences))
 
 
 def _unfounded(
