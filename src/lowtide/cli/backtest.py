@@ -102,21 +102,10 @@ def backtest(
         return
     if since is not None or until is not None:
         raise typer.BadParameter("--since and --until need --from-log.")
-    slack = slack or _USUAL_SLACKS
-    traces = [read_trace(path, slot_us) for path in files]
-    asked = [(text.strip(), duration_s(text)) for text in slack.split(",") if text.strip()]
+    asked = [(text.strip(), duration_s(text)) for text in (slack or _USUAL_SLACKS).split(",") if text.strip()]
     ahead_us = round(duration_s(posted) * SECOND_US)
-    slots = [slots_of(trace, asked) for trace in traces]
-    jobs = []
-    for trace in traces:
-        if trace.mended or not as_json:
-            typer.echo(told(trace), err=True)
-        jobs.append(_workload(trace, names, zone, most, workload))
-    rows: list[Row] = []
-    with _progress(_work(traces, names, len(asked))) as advance:
-        for trace, slacks, (series, tasks) in zip(traces, slots, jobs, strict=True):
-            posted_slots = ahead_us // trace.slot_us
-            rows += _replay(trace.name, series, tasks, names, slacks, posted_slots, most, advance)
+    traces = [read_trace(path, slot_us) for path in files]
+    rows = _rows(traces, names, asked, ahead_us, zone, most, workload, brief=as_json)
     tell_empty(rows)
     if plot is not None:
         from lowtide.cli.backtest_plot import draw
@@ -126,6 +115,32 @@ def backtest(
         typer.echo(orjson.dumps({"rows": [asdict(row) for row in rows]}))
     else:
         show(rows, most)
+
+
+def _rows(
+    traces: Sequence[Trace],
+    names: Sequence[str],
+    asked: Sequence[tuple[str, float]],
+    ahead_us: int,
+    zone: str,
+    most: "Fraction | None",
+    workload: Path | None,
+    *,
+    brief: bool,
+) -> "list[Row]":
+    """All traces replayed; what was read is told first, where `brief` only what had to be mended."""
+    slots = [slots_of(trace, asked) for trace in traces]
+    jobs = []
+    for trace in traces:
+        if trace.mended or not brief:
+            typer.echo(told(trace), err=True)
+        jobs.append(_workload(trace, names, zone, most, workload))
+    rows: list[Row] = []
+    with _progress(_work(traces, names, len(asked))) as advance:
+        for trace, slacks, (series, tasks) in zip(traces, slots, jobs, strict=True):
+            posted_slots = ahead_us // trace.slot_us
+            rows += _replay(trace.name, series, tasks, names, slacks, posted_slots, most, advance)
+    return rows
 
 
 def _from_log(service: Service, asked: Wanted, names: Sequence[str], slack: str, as_json: bool) -> None:
