@@ -12,9 +12,8 @@ from lowtide.cli import app
 from lowtide.cli.backtest_log import Came, Wanted, intake
 from lowtide.values.instants import DAY_US, HOUR_US, micros
 from tests.contract.served import OPERATOR_KEY, Served
-from tests.contract.test_savings import START, at, curve, stepped, to
-
-__all__ = ["stepped"]
+from tests.contract.stepping import START
+from tests.contract.test_savings import at, curve, to
 
 
 async def run(service: Served, *words: str) -> Result:
